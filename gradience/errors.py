@@ -1,0 +1,55 @@
+"""Every error that Gradience raises on purpose; a class exists only where some caller acts differently on it.
+
+    GradienceError
+    ├── InputError               an input could not be used            the command ends with exit code 1
+    │   ├── TelemetryError       ... it is a telemetry file
+    │   └── AdapterError         ... it is an adapter
+    ├── TextViolationError       a long text met on_text_violation="raise" (also a ValueError)
+    ├── ExtraMissingError        an optional library is not installed; the message is the install line
+    └── SinkError                a tracker did not take what it was given
+        ├── UnavailableError     try again later: refused, timed out, 429, 5xx
+        ├── RejectedError        this item will never be accepted
+        └── TargetGoneError      the tracked run or the permission is gone: park, say it once
+
+A message says what was attempted, on what, what is wrong and what to do, in one line.
+"""
+
+
+class GradienceError(Exception):
+    """Base of every error that Gradience raises on purpose."""
+
+
+class InputError(GradienceError):
+    """An input could not be used: missing, unreadable, malformed, or not what was asked for."""
+
+
+class TelemetryError(InputError):
+    """A telemetry file that cannot be read, written or trusted."""
+
+
+class AdapterError(InputError):
+    """An adapter that cannot be read, or whose update is not known to be what its factors say."""
+
+
+class TextViolationError(GradienceError, ValueError):
+    """A string or key over the length limit was given to a writer that was told to refuse it."""
+
+
+class ExtraMissingError(GradienceError):
+    """An optional library is needed and not installed."""
+
+
+class SinkError(GradienceError):
+    """A tracker did not take what it was given."""
+
+
+class UnavailableError(SinkError):
+    """The tracker cannot be reached or is overloaded: the same delivery may succeed later."""
+
+
+class RejectedError(SinkError):
+    """The tracker will never accept this item."""
+
+
+class TargetGoneError(SinkError):
+    """The tracked run, the experiment or the permission to write is gone: only a person can mend it."""

@@ -1,0 +1,81 @@
+"""The contract between the journal and a tracker: three methods and three errors.
+
+A sink is used by one drain at a time. It never sees a line twice unless the first delivery was in doubt, and it must
+leave the tracker the same whether a line came once or twice.
+"""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Protocol
+
+import msgspec
+
+from gradience.vnext.record import Record
+from gradience.vnext.types import RunStatus
+
+
+class Position(msgspec.Struct, frozen=True):
+    """How far a journal was delivered: the last line (from 1) and the fingerprint of everything up to its end."""
+
+    line: int
+    fingerprint: str
+
+    def __str__(self) -> str:
+        return f"{self.line}:{self.fingerprint}"
+
+    @classmethod
+    def parse(cls, text: str) -> "Position | None":
+        """Read what `str` wrote; None when it is not that."""
+        line, _, fingerprint = text.partition(":")
+        return cls(int(line), fingerprint) if line.isdigit() and fingerprint else None
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True):
+    """What a sink needs to find or create the tracked run of one `run_id`."""
+
+    run_id: str
+    journal: str  # absolute path of the telemetry file
+    started: float  # Unix seconds of the run's first line
+    config: dict[str, Any] = {}  # of its first run_start, if it has been seen
+    meta: dict[str, Any] = {}
+    tracked: str | None = None  # the cursor's record of the tracked run
+
+
+class Tracked(msgspec.Struct, frozen=True, kw_only=True):
+    """The tracked run that a sink opened."""
+
+    id: str
+    url: str | None = None
+    position: Position | None = None  # as the tracker itself remembers it, for a journal that lost its cursor
+
+
+class Batch(msgspec.Struct, frozen=True, kw_only=True):
+    """Consecutive lines of one run, oldest first."""
+
+    records: tuple[Record, ...]
+    position: Position  # after the last of them
+    alerts: dict[str, int] = {}  # alerts of this run before this batch, by severity
+
+
+class Sink(Protocol):
+    """One tracker.
+
+    Constructing a sink costs nothing and imports no tracker. Every method raises `UnavailableError` (try later),
+    `RejectedError` (this item never) or `TargetGoneError` (park); anything else is taken as a fault of the batch.
+    """
+
+    name: ClassVar[str]
+    process_env: ClassVar[Mapping[str, str]]
+    """Environment that a process of the sink's own sets before `open`: its bounds on time and retries."""
+
+    @property
+    def target(self) -> str:
+        """Address and experiment, absolute and without credentials: two sinks with one target share a cursor."""
+
+    def open(self, run: Run) -> Tracked:
+        """Attach to the tracked run of `run`, or create it; later deliveries go there. May be called again."""
+
+    def deliver(self, batch: Batch) -> None:
+        """Write the batch and its position, all or nothing; the same batch may come again."""
+
+    def close(self, status: RunStatus | None, timeout_s: float) -> None:
+        """Let go within `timeout_s`; a status ends the tracked run, if this sink made it."""
