@@ -1,0 +1,69 @@
+# `make demo` and `make test` need Python >= 3.10 with venv, make and git; everything else goes into .venv.
+# Another interpreter: make demo PYTHON=python3.12
+
+PYTHON ?= python3
+VENV := .venv
+PIP := $(VENV)/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+MLFLOW_STORE := sqlite:///runs/mlflow.db
+
+# MLflow and the Hub have nothing to fetch or to report here.
+export DO_NOT_TRACK := 1
+export HF_HUB_OFFLINE := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test bench lint clean
+
+help:
+	@echo "make demo    a real LoRA run, recorded, audited and shown in a local MLflow (about two minutes)"
+	@echo "make test    the whole test suite"
+	@echo "make bench   the benchmarks, each with what it is compared to"
+	@echo "make lint    ruff and mypy"
+	@echo "make clean   remove environments, caches and the demo's output"
+
+# Show a command as one would type it, then run it with the environment's programs.
+run = @printf '\n$$ %s\n' '$(1)'; PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(1)
+
+demo: $(VENV)/installed-demo
+	$(call run,python examples/vnext/toy_lora_run.py --out runs/toy_run --device cpu)
+	$(call run,gradience check --task sst2 --peft-dir runs/toy_run/peft --training-dir runs/toy_run/training)
+	$(call run,gradience monitor runs/toy_run/run.jsonl --verbose)
+	$(call run,gradience audit --peft-dir runs/toy_run/peft --top-wasteful 10)
+	$(call run,gradience audit --peft-dir runs/toy_run/peft --append runs/toy_run/run.jsonl)
+	@printf '\n$$ export MLFLOW_TRACKING_URI=$(MLFLOW_STORE)'
+	$(call run,MLFLOW_TRACKING_URI=$(MLFLOW_STORE) gradience audit --peft-dir runs/toy_run/peft --log-to mlflow)
+	@printf '\nThe run is in MLflow. To look at it, start the UI and open http://127.0.0.1:5000\n'
+	@printf '  $(VENV)/bin/mlflow ui --backend-store-uri $(MLFLOW_STORE)\n'
+
+test: $(VENV)/installed-test
+	$(VENV)/bin/pytest
+
+bench: $(VENV)/installed-test
+	$(VENV)/bin/pytest tests/benchmarks -s -q
+
+lint: $(VENV)/installed-test
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/mypy
+
+clean:
+	rm -rf $(VENV) .venv-core runs/toy_run runs/mlflow.db runs/mlruns build dist
+	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+		{ echo "Gradience needs Python >= 3.10: install one and say: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || \
+		{ echo "$(PYTHON) has no venv module; on Debian and Ubuntu: apt-get install -y python3-venv" >&2; exit 1; }
+	@echo "creating $(VENV) with $$($(PYTHON) --version) ..."
+	@$(PYTHON) -m venv $(VENV)
+
+# A stamp per set of extras: repeated calls install nothing until the requirements change.
+$(VENV)/installed-demo: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "installing gradience with MLflow and the Hugging Face stack into $(VENV) (once, some minutes) ..."
+	@$(PIP) -e ".[mlflow,hf]"
+	@touch $@
+
+$(VENV)/installed-test: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "installing gradience with everything its tests need into $(VENV) (once, some minutes) ..."
+	@$(PIP) -e ".[dev,mlflow,hf]"
+	@touch $@ $(VENV)/installed-demo
