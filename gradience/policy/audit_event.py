@@ -1,0 +1,99 @@
+"""An audit and its advice as the two events of the journal, and as the document of `gradience audit --json`.
+
+Public field names stand for the public release's quantities only; what is new has a new name. Lists of numbers per
+module are columns of the event, never points of a tracker.
+"""
+
+from typing import Any, Final
+
+import msgspec
+
+from gradience.audit import columns, ladder
+from gradience.audit.record import AuditRecord, ModuleAudit
+from gradience.policy import ranks
+from gradience.policy.advice import Advice
+
+KIND: Final = "lora_audit"
+DOCUMENT_SCHEMA: Final = "gradience.audit/v1"
+ROWS_SCHEMA: Final = "v1"
+
+
+def metrics(record: AuditRecord, advice: Advice) -> dict[str, Any]:
+    """The `metrics` of the `metrics(kind="lora_audit")` event: the whole record, and the ranks that it suggests."""
+    return {**columns.pack(record), **_suggestion(record, advice), **_candidates(record)}
+
+
+def recommendation(record: AuditRecord, advice: Advice) -> dict[str, Any]:
+    """The payload of the `recommendation` event: the findings, and the advice as flat searchable fields."""
+    return {
+        "recommendations": msgspec.to_builtins(advice.recommendations),
+        "verdict": advice.verdict,
+        "codes": list(advice.codes),
+        "suggestion": advice.suggestion,
+        "suggested_rank": advice.suggested_rank,
+        "rank_waste": advice.rank_waste,
+        "energy_kept": advice.energy_kept,
+        "confidence": advice.confidence,
+        "verified": advice.verified,
+        "audit_version": advice.audit_version,
+        "adapter": record.adapter.fingerprint,
+    }
+
+
+def document(record: AuditRecord, advice: Advice, rows: list[ModuleAudit] | None = None) -> dict[str, Any]:
+    """What `--json` prints. `rows` are the modules asked for; without any there is no `layer_data`."""
+    body = {key: value for key, value in metrics(record, advice).items() if key != "modules"}
+    adapter = record.adapter
+    shown = {} if rows is None else {"layer_data": _layer_data(rows)}
+    return {
+        "schema": DOCUMENT_SCHEMA,
+        "peft_dir": adapter.peft_dir,
+        "adapter_config_path": adapter.adapter_config_path,
+        "adapter_weights_path": adapter.adapter_weights_path,
+        **body,
+        "advice": recommendation(record, advice),
+        **shown,
+    }
+
+
+def most_surplus(record: AuditRecord, count: int) -> list[ModuleAudit]:
+    """The modules with the most parameters beyond their 95 % energy rank: by (1 - k95 / r) x params, largest first."""
+    return sorted(record.modules, key=lambda module: (-surplus(module), module.name))[:count]
+
+
+def surplus(module: ModuleAudit) -> float:
+    """Parameters of a module that carry the last 5 % of its update energy: (1 - k95 / r) x params."""
+    return (1.0 - module.energy_rank_95 / module.r) * module.params
+
+
+def _suggestion(record: AuditRecord, advice: Advice) -> dict[str, Any]:
+    asked, summary = advice.ranks, record.summary
+    return {
+        "suggested_rank_median": asked.suggested_rank_median,
+        "suggested_rank_p90": asked.suggested_rank_p90,
+        "suggested_rank": advice.suggested_rank,
+        "suggested_r_global_median": ladder.at_least(summary.energy_rank_90_p50, asked.current_r),
+        "suggested_r_global_90": ladder.at_least(summary.energy_rank_90_p90, asked.current_r),
+        "suggested_rank_energy_kept": advice.energy_kept,
+        "current_r": asked.current_r,
+    }
+
+
+def _candidates(record: AuditRecord) -> dict[str, Any]:
+    table = ranks.candidates(record)
+    return {
+        "candidate_params": [row.params for row in table],
+        "candidate_bytes": [row.size_bytes for row in table],
+        "candidate_worst_error": [row.worst_error for row in table],
+        "candidate_worst_module": [row.worst_module for row in table],
+    }
+
+
+def _layer_data(rows: list[ModuleAudit]) -> dict[str, Any]:
+    return {"layer_rows_schema": ROWS_SCHEMA, "layer_rows": [_row(module) for module in rows]}
+
+
+def _row(module: ModuleAudit) -> dict[str, Any]:
+    row: dict[str, Any] = msgspec.to_builtins(module)
+    row["surplus_params"] = surplus(module)
+    return {key: value for key, value in row.items() if key != "singular_values" or value}

@@ -1,0 +1,85 @@
+"""The ranks that an adapter could be compressed to after training. Nothing here says that training would do with less.
+
+A suggestion is a rung of the ladder up to the trained rank: never below the energy rank it stands for, never above
+the trained rank, never 0.
+"""
+
+import math
+from typing import Final
+
+import msgspec
+
+from gradience.audit import ladder
+from gradience.audit.record import AuditRecord, ModuleAudit
+
+BYTES: Final = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2, "float8_e4m3fn": 1, "float8_e5m2": 1}
+WORTH_TESTING_RANK: Final = 8  # below this the grid is too coarse and the saving trivial
+WORTH_TESTING_SHARE: Final = 0.5  # of the trained rank: heuristic, see docs/USER_MANUAL.md for its measured errors
+
+
+class RankSuggestion(msgspec.Struct, frozen=True, kw_only=True):
+    """What the energy ranks at `energy_level` suggest for compression.
+
+    `suggested_rank` is the p90 suggestion where it is worth testing (at most half of a trained rank of at least 8),
+    else None; `energy_kept` is the share of the whole adapter's energy left at that rank.
+    """
+
+    energy_level: float
+    current_r: int  # the largest module's
+    suggested_rank_median: int
+    suggested_rank_p90: int  # p90 over modules weighted by their energy
+    suggested_rank: int | None
+    energy_kept: float | None
+    rank_waste: float
+
+
+class Candidate(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole adapter cut to one rank: the best approximation of that rank, module by module (Eckart-Young)."""
+
+    rank: int
+    energy_kept: float
+    relative_error: float  # sqrt(1 - energy_kept), of the update in Frobenius norm
+    worst_error: float  # the same of the worst single module
+    worst_module: str
+    params: int
+    size_bytes: int | None  # None where the stored type is not known
+
+
+def suggest(record: AuditRecord) -> RankSuggestion:
+    """Suggest ranks for compression at the record's energy level."""
+    current = max(module.r for module in record.modules)
+    p90 = ladder.at_least(record.summary.energy_rank_p90_weighted, current)
+    worth_it = current >= WORTH_TESTING_RANK and p90 <= WORTH_TESTING_SHARE * current
+    return RankSuggestion(
+        energy_level=record.energy_level,
+        current_r=current,
+        suggested_rank_median=ladder.at_least(record.summary.energy_rank_p50, current),
+        suggested_rank_p90=p90,
+        suggested_rank=p90 if worth_it else None,
+        energy_kept=record.energy_kept[record.candidate_ranks.index(p90)] if worth_it else None,
+        rank_waste=record.summary.rank_waste,
+    )
+
+
+def candidates(record: AuditRecord) -> list[Candidate]:
+    """What the adapter would be at each candidate rank; a module whose rank is already lower stays as it is."""
+    return [_candidate(record, index, rank) for index, rank in enumerate(record.candidate_ranks)]
+
+
+def _candidate(record: AuditRecord, index: int, rank: int) -> Candidate:
+    worst = max(record.modules, key=lambda module: module.residuals[index])
+    params = sum(_params_at(module, rank) for module in record.modules)
+    size = BYTES.get(record.adapter.dtype or "")
+    return Candidate(
+        rank=rank,
+        energy_kept=record.energy_kept[index],
+        relative_error=math.sqrt(max(0.0, 1.0 - record.energy_kept[index])),
+        worst_error=worst.residuals[index],
+        worst_module=worst.name,
+        params=params,
+        size_bytes=None if size is None else params * size,
+    )
+
+
+def _params_at(module: ModuleAudit, rank: int) -> int:
+    return min(rank, module.r) * (module.in_features + module.out_features)

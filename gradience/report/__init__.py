@@ -1,0 +1,1 @@
+"""Records and event payloads as text and Markdown; used by the command line and by sinks alike."""

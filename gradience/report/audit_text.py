@@ -1,0 +1,164 @@
+"""An audit for the terminal: the verdict first, then what it rests on."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Final
+
+import click
+
+from gradience.audit.record import AdapterInfo, AuditRecord, AuditSummary, ModuleAudit, TypeSummary
+from gradience.policy import audit_event, ranks
+from gradience.policy.advice import Advice, Verdict
+from gradience.report import finding_text
+from gradience.report.layout import block, heading, labelled, table
+from gradience.report.numbers import count, fixed, megabytes, number, percent
+from gradience.report.plain import plain
+
+VERDICTS: Final[dict[Verdict, str]] = {
+    "ok": "no finding that calls for a test",
+    "review": "a smaller rank is worth testing",
+    "act": "something here should be changed",
+    "abstain": "rank advice is withheld",
+    "error": "this adapter cannot be used as it is",
+}
+COLOURS: Final[dict[Verdict, str]] = {
+    "ok": "green",
+    "review": "yellow",
+    "act": "yellow",
+    "abstain": "cyan",
+    "error": "red",
+}
+TYPE_COLUMNS: Final = (
+    "type", "modules", "params", "k@90", "k@95", "k@99", "stable rank", "eff. rank", "util.", "rank waste",
+)  # fmt: skip
+MODULE_COLUMNS: Final = (
+    "module", "type", "r", "k@90", "k@95", "k@99", "stable", "eff.", "|dW|", "params", "surplus",
+)  # fmt: skip
+
+
+def render(record: AuditRecord, advice: Advice, *, top: int = 0, layers: bool = False, verbose: bool = False) -> str:
+    """The whole report. `top` modules by surplus parameters; every module with `layers`; evidence with `verbose`."""
+    lines = [
+        *_header(record, advice),
+        *_findings(advice, verbose=verbose),
+        *block("Candidate ranks, for compression after training", _candidates(record, advice)),
+        *block("By module type (energy ranks: p50/p90)", _types(record)),
+    ]
+    if top > 0:
+        title = f"Most surplus rank (top {top}, by (1 - k@95 / r) x params)"
+        lines += block(title, modules(audit_event.most_surplus(record, top)))
+    if layers:
+        lines += block("Modules", modules(record.modules))
+    if record.issues:
+        lines += block("Notes", [line for issue in record.issues for line in labelled("-", issue, width=2)])
+    return "\n".join(lines)
+
+
+def modules(rows: Sequence[ModuleAudit]) -> list[str]:
+    """A table of modules."""
+    return table(MODULE_COLUMNS, [_module(row) for row in rows], left=2)
+
+
+def _header(record: AuditRecord, advice: Advice) -> list[str]:
+    word = click.style(advice.verdict, fg=COLOURS[advice.verdict], bold=True)
+    return [
+        f"{heading('LoRA audit')}  {plain(record.adapter.peft_dir)}",
+        "",
+        f"  verdict     {word}: {VERDICTS[advice.verdict]} (confidence {advice.confidence})",
+        *labelled("adapter", _adapter(record.adapter, record.summary)),
+        *(labelled("base", record.adapter.base_model) if record.adapter.base_model else []),
+        *labelled("suggestion", _suggestion(advice)),
+    ]
+
+
+def _adapter(adapter: AdapterInfo, summary: AuditSummary) -> str:
+    parts = [
+        f"{adapter.peft_type} r={adapter.r} alpha={number(adapter.lora_alpha)}{' rsLoRA' * adapter.use_rslora}",
+        f"{summary.n_layers} modules",
+        f"{count(summary.total_lora_params)} parameters",
+        *([adapter.dtype] if adapter.dtype else []),
+        *([f"step {adapter.step}"] if adapter.step is not None else []),
+    ]
+    return ", ".join(parts)
+
+
+def _suggestion(advice: Advice) -> str:
+    asked = advice.ranks
+    level = f"{asked.energy_level:.0%}".replace("%", " %")
+    if advice.verdict in ("abstain", "error"):
+        return "none"
+    measured = f"{level} energy: median rank {asked.suggested_rank_median}, p90 rank {asked.suggested_rank_p90}"
+    doing = {
+        "compress": f"compress to rank {advice.suggested_rank} and compare",
+        "probe_higher_rank": "train once at a higher rank and compare",
+        "none": "none",
+    }[advice.suggestion]
+    return f"{doing} ({measured} of {asked.current_r})"
+
+
+def _findings(advice: Advice, *, verbose: bool) -> list[str]:
+    if not advice.recommendations:
+        return ["", "No findings. That does not show that the rank is enough: no spectrum can."]
+    first, *others = advice.recommendations
+    lines = ["", *finding_text.full(first, evidence=verbose)]
+    for one in others:
+        lines += ["", *(finding_text.full(one, evidence=True) if verbose else finding_text.brief(one))]
+    return lines
+
+
+def _candidates(record: AuditRecord, advice: Advice) -> list[str]:
+    header = ("", "rank", "energy kept", "relative error", "worst module", "params", "MB")
+    return table(header, [_candidate(row, row.rank == advice.suggested_rank) for row in ranks.candidates(record)])
+
+
+def _candidate(row: ranks.Candidate, suggested: bool) -> tuple[str, ...]:
+    return (
+        ">" if suggested else "",
+        str(row.rank),
+        percent(row.energy_kept),
+        percent(row.relative_error),
+        percent(row.worst_error),
+        count(row.params),
+        megabytes(row.size_bytes),
+    )
+
+
+def _types(record: AuditRecord) -> list[str]:
+    rows = [_type(name, summary, summary.params) for name, summary in sorted(record.by_type.items())]
+    total = _type("all", record.summary, record.summary.total_lora_params)
+    return table(TYPE_COLUMNS, [*rows, *([total] if len(rows) > 1 else [])])
+
+
+def _type(name: str, summary: TypeSummary | AuditSummary, params: int) -> tuple[str, ...]:
+    quantiles = (
+        summary.energy_rank_90_p50, summary.energy_rank_90_p90,
+        summary.energy_rank_95_p50, summary.energy_rank_95_p90,
+        summary.energy_rank_99_p50, summary.energy_rank_99_p90,
+    )  # fmt: skip
+    pairs = [f"{number(low)}/{number(high)}" for low, high in list(pairwise(quantiles))[::2]]
+    return (
+        name,
+        str(summary.n_layers),
+        count(params),
+        *pairs,
+        fixed(summary.stable_rank_mean),
+        fixed(summary.effective_rank_mean),
+        percent(summary.utilization_mean),
+        percent(summary.rank_waste),
+    )
+
+
+def _module(row: ModuleAudit) -> tuple[str, ...]:
+    return (
+        row.name,
+        row.module_type,
+        str(row.r),
+        str(row.energy_rank_90),
+        str(row.energy_rank_95),
+        str(row.energy_rank_99),
+        fixed(row.stable_rank),
+        fixed(row.effective_rank),
+        number(row.delta_fro_norm),
+        count(row.params),
+        count(audit_event.surplus(row)),
+    )

@@ -1,0 +1,146 @@
+"""An audit as GitHub-flavoured Markdown, from the event payloads alone: a tracker's note, or `report.md`.
+
+The verdict stands in the first line, because trackers fold a note after a few. The payloads may be anybody's: what is
+not understood is left out, and text from them is escaped.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from gradience.audit import columns
+from gradience.audit.record import AuditRecord, AuditSummary, TypeSummary
+from gradience.errors import InputError
+from gradience.policy import ranks
+from gradience.policy.rule import confidence_word
+from gradience.report.audit_text import VERDICTS
+from gradience.report.numbers import count, fixed, megabytes, number, percent
+from gradience.report.plain import plain
+from gradience.vnext.types import Recommendation
+
+_MARKUP: Final = re.compile(r"([\\`*_{}\[\]<>|~#&$])")
+LIMIT: Final = 8000  # characters; the shortest limit among trackers' notes
+
+
+def audit_note(audit_metrics: Mapping[str, Any], recommendation: Mapping[str, Any] | None) -> str:
+    """The note of one audit: verdict, findings with their tests, candidate ranks, module types."""
+    advice = recommendation or {}
+    record = _record(audit_metrics)
+    tables = _bare(audit_metrics) if record is None else _tables(record, advice.get("suggested_rank"))
+    parts = [_verdict(advice), *map(_finding, _findings(advice)), *tables]
+    return _within("\n\n".join(part for part in parts if part))
+
+
+def escaped(text: object) -> str:
+    """Text that Markdown shows as it is, on one line."""
+    return _MARKUP.sub(r"\\\1", plain(text))
+
+
+def _record(metrics: Mapping[str, Any]) -> AuditRecord | None:
+    try:
+        return columns.unpack(dict(metrics))
+    except (InputError, msgspec.ValidationError, KeyError, TypeError, ValueError, AttributeError):
+        return None  # another producer's lora_audit: only its plain numbers can be shown
+
+
+def _verdict(advice: Mapping[str, Any]) -> str:
+    verdict = advice.get("verdict")
+    if verdict is None:
+        return ""
+    meaning = {**VERDICTS}.get(verdict, "")
+    confidence = escaped(advice.get("confidence", "unknown"))
+    return f"**Verdict: {escaped(verdict)}** ({confidence} confidence){': ' * bool(meaning)}{meaning}."
+
+
+def _findings(advice: Mapping[str, Any]) -> list[Recommendation]:
+    found = advice.get("recommendations")
+    if not isinstance(found, list):
+        return []
+    return [one for one in map(_recommendation, found) if one is not None]
+
+
+def _recommendation(value: object) -> Recommendation | None:
+    if isinstance(value, Recommendation):
+        return value
+    try:
+        return msgspec.convert(value, Recommendation, strict=False)
+    except msgspec.ValidationError:
+        return None
+
+
+def _finding(finding: Recommendation) -> str:
+    certainty = f"{finding.severity.value}, {confidence_word(finding.confidence)} confidence"
+    parts = (("Hypothesis", finding.hypothesis), ("Test", finding.test), ("Limits", finding.limits))
+    lines = [f"- **{label}.** {escaped(text)}" for label, text in parts if text]
+    return "\n".join([f"**{escaped(finding.action)}** ({certainty}). {escaped(finding.message)}", "", *lines]).rstrip()
+
+
+def _tables(record: AuditRecord, suggested: object) -> list[str]:
+    adapter = record.adapter
+    facts = (
+        f"{adapter.peft_type} r={adapter.r}, alpha={number(adapter.lora_alpha)}, {record.summary.n_layers} modules, "
+        f"{count(record.summary.total_lora_params)} parameters"
+    )
+    return [
+        "### Candidate ranks, for compression after training",
+        _candidates(record, suggested),
+        "### By module type",
+        _types(record),
+        escaped(facts) + (f", adapter `{adapter.fingerprint}`" if adapter.fingerprint else ""),
+    ]
+
+
+def _candidates(record: AuditRecord, suggested: object) -> str:
+    rows = [
+        [
+            f"**{row.rank}**" if row.rank == suggested else str(row.rank),
+            percent(row.energy_kept),
+            percent(row.relative_error),
+            percent(row.worst_error),
+            count(row.params),
+            megabytes(row.size_bytes),
+        ]
+        for row in ranks.candidates(record)
+    ]
+    return _table(("rank", "energy kept", "relative error", "worst module", "params", "MB"), rows)
+
+
+def _types(record: AuditRecord) -> str:
+    groups: list[tuple[str, TypeSummary | AuditSummary, int]] = [
+        *((name, group, group.params) for name, group in sorted(record.by_type.items())),
+        ("all", record.summary, record.summary.total_lora_params),
+    ]
+    rows = [
+        [
+            escaped(name),
+            str(group.n_layers),
+            count(params),
+            f"{number(group.energy_rank_95_p50)} / {number(group.energy_rank_95_p90)}",
+            fixed(group.stable_rank_mean),
+            percent(group.rank_waste),
+        ]
+        for name, group, params in groups
+    ]
+    return _table(("type", "modules", "params", "k@95 p50 / p90", "stable rank", "rank waste"), rows)
+
+
+def _bare(metrics: Mapping[str, Any]) -> list[str]:
+    numbers = [
+        [escaped(key), number(value)]
+        for key, value in metrics.items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    ]
+    return [_table(("measure", "value"), numbers)] if numbers else []
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    rule = ["---", *["---:"] * (len(header) - 1)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in [header, rule, *rows])
+
+
+def _within(text: str) -> str:
+    if len(text) <= LIMIT:
+        return text
+    return text[: text.rfind("\n", 0, LIMIT - 2)] + "\n…"

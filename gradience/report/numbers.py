@@ -1,0 +1,46 @@
+"""Numbers as people read them: few digits, one style everywhere; a missing number is a dash."""
+
+import math
+from typing import Final
+
+MISSING: Final = "-"
+_UNITS: Final = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "K"))
+
+
+def count(value: float | None) -> str:
+    """A count of things: 4096 is 4.1K."""
+    if value is None or not math.isfinite(value):
+        return _special(value)
+    for size, unit in _UNITS:
+        if round(abs(value) / size, 1) >= 1:
+            return f"{value / size:.1f}{unit}"
+    return f"{value:.0f}"
+
+
+def percent(value: float | None) -> str:
+    """A share of 0..1 in percent, one decimal: never 100.0% for a share that is not all."""
+    if value is None or not math.isfinite(value):
+        return _special(value)
+    text = f"{value:.1%}"
+    return "99.9%" if text == "100.0%" and value < 1 - 1e-9 else text
+
+
+def number(value: float | None) -> str:
+    """Any measurement: four significant digits, and no trailing zeros."""
+    return _special(value) if value is None or not math.isfinite(value) else f"{value:.4g}"
+
+
+def fixed(value: float | None) -> str:
+    """A measurement in a column: two decimals."""
+    return _special(value) if value is None or not math.isfinite(value) else f"{value:.2f}"
+
+
+def megabytes(size: float | None) -> str:
+    """Bytes in MB of 10^6 bytes."""
+    if size is None:
+        return MISSING
+    return f"{size / 1e6:.1f}" if size >= 1e5 else f"{size / 1e6:.3f}"
+
+
+def _special(value: float | None) -> str:
+    return MISSING if value is None else str(value)

@@ -1,0 +1,1 @@
+"""Readers of training configurations: text in, `ConfigSnapshot` out."""
