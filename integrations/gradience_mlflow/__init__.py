@@ -1,0 +1,21 @@
+"""MLflow as a view of the journal; importing this package imports no MLflow.
+
+    sink       the class that the registry loads
+    store      which MLflow store is meant
+    schema     may this MLflow open that sqlite store?
+    session    one open tracked run: batches in, requests out
+    locate     which tracked run is meant
+    adoption   ... when only its logged output directory tells
+    artifacts  the audit as files and as the run's note
+    contents   what a batch becomes in MLflow's terms
+    keys       MLflow's names for ours
+    limits     requests that MLflow takes
+    faults     its exceptions as ours
+    user       who is at work here
+
+All but `sink` and `store` are imported by the first `open`.
+"""
+
+from gradience_mlflow.sink import MLflowSink
+
+__all__ = ["MLflowSink"]

@@ -1,0 +1,68 @@
+"""May this MLflow open that sqlite store?
+
+Only reading a store migrates it to the schema of the MLflow that reads, and the one it belongs to can never open it
+again. So the store is looked at without MLflow first.
+"""
+
+import sqlite3
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote
+
+import mlflow
+from alembic.script import ScriptDirectory
+
+from gradience.errors import TargetGoneError, UnavailableError
+
+_UNKNOWN: Final = "unknown"  # tables, and no word of the schema they follow
+_SECOND_LOOK_S: Final = 1.0  # a store that is just being created changes its schema many times a second
+
+
+def check(database: Path) -> None:
+    """Pass a store of this MLflow's own schema, and one that does not exist yet.
+
+    Raises:
+        TargetGoneError: the store belongs to another version of MLflow, or is none.
+        UnavailableError: another process is creating it, or holds it locked.
+    """
+    ours, found = _client_revision(), _revision(database)
+    if found in (None, ours):
+        return
+    time.sleep(_SECOND_LOOK_S)
+    again = _revision(database)
+    if again == ours:
+        return
+    if again != found:
+        raise UnavailableError(f"Opening {database}: another process is creating or migrating it.")
+    raise TargetGoneError(
+        f"Opening {database}: it has schema {found}, which MLflow {mlflow.__version__} here would migrate to {ours}, "
+        "locking out the MLflow that made it. Use that MLflow's environment, or run `mlflow db upgrade` on it yourself."
+    )
+
+
+def _client_revision() -> str | None:
+    scripts = Path(mlflow.__file__).parent / "store" / "db_migrations"
+    return ScriptDirectory(str(scripts)).get_current_head()
+
+
+def _revision(database: Path) -> str | None:
+    """The store's schema; None when there is nothing in it yet."""
+    if not database.exists():
+        return None
+    try:
+        with closing(sqlite3.connect(f"file:{quote(str(database))}?mode=ro", uri=True)) as store:
+            return _stored_revision(store)
+    except sqlite3.OperationalError as error:
+        raise UnavailableError(f"Opening {database}: {error}.") from None
+    except sqlite3.DatabaseError as error:
+        raise TargetGoneError(f"Opening {database}: it is no sqlite store ({error}).") from None
+
+
+def _stored_revision(store: sqlite3.Connection) -> str | None:
+    tables = {name for (name,) in store.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if "alembic_version" not in tables:
+        return _UNKNOWN if tables else None
+    row = store.execute("SELECT version_num FROM alembic_version").fetchone()
+    return str(row[0]) if row else _UNKNOWN

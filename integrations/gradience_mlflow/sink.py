@@ -1,0 +1,92 @@
+"""The sink as the registry loads it; MLflow itself is imported by the first `open`."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from gradience.errors import ExtraMissingError
+from gradience.mirror.sink import Batch, Run, Tracked
+from gradience.vnext.types import RunStatus
+from gradience_mlflow import store
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+    from gradience_mlflow.session import Session
+
+_ENV: Final = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # the drain retries; MLflow's own 7 take 4 to 20 minutes
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
+    "MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER": "false",  # else a server decides how long a call blocks
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # stdout belongs to data
+    "MLFLOW_LOGGING_LEVEL": "WARNING",  # the creation of a store says some fifty lines at INFO
+    "GIT_PYTHON_REFRESH": "quiet",
+}
+
+
+class MLflowSink:
+    """Mirror runs into MLflow.
+
+    Args:
+        tracking_uri: the store; else MLFLOW_TRACKING_URI, else MLflow's default, an sqlite file in the working
+            directory.
+        experiment: where a new run goes; else MLFLOW_EXPERIMENT_NAME or _ID, else the journal's `meta.experiment`,
+            else "Default".
+        run: id of the tracked run to attach to, whatever is found otherwise.
+    """
+
+    name: ClassVar[str] = "mlflow"
+    process_env: ClassVar[Mapping[str, str]] = _ENV
+
+    def __init__(
+        self, *, tracking_uri: str | None = None, experiment: str | None = None, run: str | None = None
+    ) -> None:
+        self._store = store.resolve(tracking_uri, os.environ, Path.cwd())
+        self._experiment = experiment
+        self._run = run
+        self._client: MlflowClient | None = None
+        self._session: Session | None = None
+
+    @property
+    def target(self) -> str:
+        """Address of the store, then `#run=...` or `#experiment=...` where one was named."""
+        if self._run:
+            return f"{self._store.address}#run={self._run}"
+        named = self._experiment or os.environ.get("MLFLOW_EXPERIMENT_NAME")
+        return f"{self._store.address}#experiment={named}" if named else self._store.address
+
+    def open(self, run: Run) -> Tracked:
+        """Attach to the run's tracked run, or create it.
+
+        For a local store `Tracked.url` is valid once `mlflow ui --backend-store-uri <store>` serves its default port.
+
+        Raises:
+            ExtraMissingError: MLflow is not installed here.
+        """
+        try:
+            from gradience_mlflow.locate import Wish
+            from gradience_mlflow.session import Session, connect
+
+            self._client = self._client or connect(self._store)
+        except ModuleNotFoundError as missing:
+            raise ExtraMissingError(
+                f"The MLflow sink needs {missing.name!r}, which is missing: pip install 'mlflow>=2.22'."
+            ) from None
+        wish = Wish.read(self._experiment, self._run, os.environ)
+        self._session = Session(self._client, self._store.page, wish, run)
+        return self._session.tracked
+
+    def deliver(self, batch: Batch) -> None:
+        """Write the batch and, in its last request, its position."""
+        if self._session is None:
+            raise RuntimeError("MLflowSink.deliver was called before open")
+        self._session.deliver(batch)
+
+    def close(self, status: RunStatus | None, timeout_s: float) -> None:
+        """Let go; a status ends the tracked run, if Gradience created it and it still runs."""
+        session, self._session = self._session, None
+        if session is not None:
+            session.close(status, timeout_s)

@@ -1,0 +1,65 @@
+"""Which MLflow store is meant: the address that MLflow itself would use, made absolute without importing MLflow.
+
+`uri` may carry credentials and goes to MLflow alone; `address` is what is shown, stored and compared.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+_SQLITE: Final = re.compile(r"(sqlite(?:\+\w+)?:///)([^?]+)(.*)", re.DOTALL)
+_SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")  # two characters at least: "C:" is a drive
+_HOSTLESS: Final = ("databricks", "databricks-uc", "uc")
+
+
+class Store(msgspec.Struct, frozen=True):
+    """One tracking store."""
+
+    uri: str
+
+    @property
+    def address(self) -> str:
+        """The store without user, password and query, where secrets hide."""
+        if self.database is not None or self.uri.startswith("file:"):
+            return self.uri
+        return re.sub(r"://[^/?#]*@", "://", re.split(r"[?#]", self.uri, maxsplit=1)[0])
+
+    @property
+    def database(self) -> Path | None:
+        """The file of an sqlite store; None for any other."""
+        found = _SQLITE.fullmatch(self.uri)
+        return Path(found[2]) if found else None
+
+    @property
+    def page(self) -> str:
+        """Where this store's pages are served.
+
+        For a local store it is where `mlflow ui --backend-store-uri <address>` serves them by default.
+        """
+        return self.address if self.uri.startswith(("http://", "https://")) else "http://127.0.0.1:5000"
+
+
+def resolve(given: str | None, environ: Mapping[str, str], cwd: Path) -> Store:
+    """The store that was named, else that of the environment, else MLflow's default in `cwd`."""
+    uri = given or environ.get("MLFLOW_TRACKING_URI") or _default(cwd)
+    if found := _SQLITE.fullmatch(uri):
+        return Store(f"{found[1]}{_absolute(found[2], cwd)}{found[3]}")
+    if uri.startswith("file:") and not uri.startswith("file:/"):
+        return Store(_absolute(uri.removeprefix("file:"), cwd).as_uri())
+    if uri in _HOSTLESS or _SCHEME.match(uri):
+        return Store(uri.rstrip("/"))
+    return Store(_absolute(uri, cwd).as_uri())
+
+
+def _default(cwd: Path) -> str:
+    """MLflow's own rule: sqlite, unless the directory already holds experiments of the older file store."""
+    if any(path.parent.name.isdigit() for path in cwd.glob("mlruns/*/meta.yaml")):
+        return (cwd / "mlruns").as_uri()
+    return f"sqlite:///{cwd / 'mlflow.db'}"
+
+
+def _absolute(path: str, cwd: Path) -> Path:
+    return Path(cwd / path).resolve()
