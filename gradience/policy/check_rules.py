@@ -104,8 +104,10 @@ def lr_high(case: CheckCase, limits: Thresholds) -> Match | None:
 
 
 def scale_unusual(case: CheckCase, limits: Thresholds) -> Match | None:
-    """Outside what published recipes use."""
+    """Outside what published recipes use; a large scale under rsLoRA has a rule of its own."""
     if case.scale is None or case.scale <= 0 or limits["scale_min"] <= case.scale <= limits["scale_max"]:
+        return None
+    if case.use_rslora and case.scale > limits["scale_max"]:
         return None
     return Match(facts={"scale": case.scale, "r": case.config.lora.r, "alpha": case.config.lora.alpha})
 

@@ -37,6 +37,7 @@ LORA_EXTRAS: Final = {
     "target_parameters": ("target_parameters", "lora_target_parameters"),
     "modules_to_save": ("modules_to_save", "lora_modules_to_save"),
     "peft_type": ("peft_type",),
+    "task_type": ("task_type",),
     "loraplus_lr_ratio": ("loraplus_lr_ratio",),
 }
 # Names that later releases of transformers renamed.
