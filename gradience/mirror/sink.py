@@ -54,6 +54,8 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     records: tuple[Record, ...]
     position: Position  # after the last of them
     alerts: dict[str, int] = {}  # alerts of this run before this batch, by severity
+    advised: int | None = None  # the highest step that a recommendation before this batch spoke about
+    nonfinite: frozenset[str] = frozenset()  # metrics of this run that were non-finite before this batch
 
 
 class Sink(Protocol):

@@ -1,0 +1,93 @@
+"""How far one sink target has taken a journal: a small file beside it, saved only after delivery.
+
+The journal is the queue and this is its read mark, so an outage is nothing but a cursor that is behind.
+"""
+
+import hashlib
+import logging
+import os
+import re
+from enum import Enum
+from pathlib import Path
+
+import msgspec
+
+from gradience.mirror.history import History
+from gradience.vnext import state
+
+log = logging.getLogger("gradience.mirror")
+
+
+class Delivery(str, Enum):
+    """How a target stands towards a journal."""
+
+    BEHIND = "behind"
+    UP_TO_DATE = "up_to_date"
+    UNAVAILABLE = "unavailable"
+    PARKED = "parked"  # only a person can mend it
+
+
+class Mark(msgspec.Struct, frozen=True, kw_only=True):
+    """One run of the journal: when it began, where it is tracked, and its last line that was delivered there."""
+
+    started: float
+    tracked: str | None = None
+    url: str | None = None
+    line: int = 0
+    history: History = History()
+
+
+class Cursor(msgspec.Struct, frozen=True, kw_only=True):
+    """The place up to which every line was delivered or set aside; `offset` is in bytes, `updated` in Unix seconds.
+
+    While `from_start` is set, everything is being delivered once more and what trackers remember counts for nothing.
+    """
+
+    journal: str
+    sink: str
+    target: str
+    offset: int = 0
+    line: int = 0
+    fingerprint: str = ""
+    runs: dict[str, Mark] = {}
+    from_start: bool = False
+    state: Delivery = Delivery.BEHIND
+    error: str | None = None
+    updated: float = 0.0
+
+
+class CursorFile:
+    """The place on disk of one target's cursor, with its dead letters and its lock beside it."""
+
+    def __init__(self, journal: Path, sink: str, target: str, state_dir: Path | None = None) -> None:
+        folder = state.folder(journal, state_dir)
+        stem = f"{re.sub(r'[^A-Za-z0-9_.-]', '_', sink)}-{hashlib.blake2b(target.encode(), digest_size=6).hexdigest()}"
+        self.path = folder / f"{stem}.json"
+        self.dead_letters = folder / f"{stem}.dead.jsonl"
+        self.lock = folder / f"{stem}.lock"
+
+    def load(self) -> Cursor | None:
+        """What was saved last; None when nothing was, or what is there cannot be read and was set aside."""
+        try:
+            return msgspec.json.decode(self.path.read_bytes(), type=Cursor)
+        except FileNotFoundError:
+            return None
+        except (msgspec.DecodeError, UnicodeDecodeError) as broken:
+            aside = self.path.with_suffix(".corrupt")
+            self.path.replace(aside)
+            log.warning(
+                "Cursor %s is corrupt (%s): set aside as %s; the tracker is asked instead.",
+                self.path,
+                broken,
+                aside.name,
+            )
+            return None
+
+    def save(self, cursor: Cursor) -> None:
+        """Replace the file whole, durably: after a crash it is either the old cursor or the new one."""
+        draft = self.path.with_suffix(".tmp")
+        with draft.open("wb") as file:
+            file.write(msgspec.json.encode(cursor))
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(self.path)

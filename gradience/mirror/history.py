@@ -1,0 +1,27 @@
+"""What a run has said up to a line: the little that a tracker needs to know about lines it was given long ago."""
+
+import msgspec
+
+from gradience.mirror import view
+from gradience.vnext.record import Record
+from gradience.vnext.types import Alert
+
+
+class History(msgspec.Struct, frozen=True):
+    """A fold over the lines of one run; a pure function of the journal, so any process arrives at the same one."""
+
+    alerts: dict[str, int] = {}
+    advised: int | None = None
+    nonfinite: frozenset[str] = frozenset()
+
+    def after(self, record: Record) -> "History":
+        """The history once a line is part of it."""
+        event = record.event
+        if isinstance(event, Alert):
+            severity = event.severity.value
+            return msgspec.structs.replace(self, alerts={**self.alerts, severity: self.alerts.get(severity, 0) + 1})
+        if event.step is not None and view.is_advice(record):
+            return msgspec.structs.replace(self, advised=max(event.step, self.advised or event.step))
+        if fresh := view.nonfinite(record).keys() - self.nonfinite:
+            return msgspec.structs.replace(self, nonfinite=self.nonfinite | fresh)
+        return self

@@ -1,0 +1,86 @@
+"""How eagerly a drain works and when it gives up: deadlines, back-off, and what it says about failures meanwhile."""
+
+import logging
+import random
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from gradience.vnext import privacy
+
+log = logging.getLogger("gradience.mirror")
+
+FIRST_WAIT_S = 0.5
+LONGEST_WAIT_S = 60.0
+REPEAT_S = 60.0  # a failure that goes on is said this often
+
+
+class Pace(msgspec.Struct, frozen=True, kw_only=True):
+    """The bounds of one drain; time and chance come in here.
+
+    `deadline_s` bounds the whole drain, `patience_s` the time without any progress; the last attempt begins before
+    they are over. `stop` ends the drain between two attempts. While `follow` is true, the end of the file is waited
+    out. `sleep` may return early.
+    """
+
+    deadline_s: float | None = None
+    patience_s: float | None = None
+    stop: Callable[[], bool] = lambda: False
+    follow: Callable[[], bool] = lambda: False
+    poll_s: float = 1.0
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], object] = time.sleep
+    jitter: Callable[[], float] = random.random
+
+
+class Endurance:
+    """The failures of one drain in a row: how long to wait after each, when to give up, what to say."""
+
+    def __init__(self, pace: Pace, sink: str) -> None:
+        self._pace = pace
+        self._sink = sink
+        self._began = self._progress = pace.clock()
+        self._failures = 0
+        self._said = 0.0
+
+    def is_over(self) -> bool:
+        """Whether the drain was told to stop or has no time left."""
+        return self._pace.stop() or self._left() <= 0
+
+    def progressed(self) -> None:
+        """Something was delivered: patience starts anew, and a recovery is said."""
+        if self._failures:
+            log.warning("%s: delivering again after %d failed attempts.", self._sink, self._failures)
+        self._failures = 0
+        self._progress = self._pace.clock()
+
+    def failed(self, reason: str) -> bool:
+        """Say so, not too often, and wait; False when there is no time for another attempt."""
+        self._failures += 1
+        self._say(reason)
+        if self.is_over():
+            return False
+        self._pace.sleep(min(self._wait(), max(self._left(), 0.0)))
+        return not self._pace.stop()
+
+    def _left(self) -> float:
+        bounds = ((self._began, self._pace.deadline_s), (self._progress, self._pace.patience_s))
+        ends = [since + bound for since, bound in bounds if bound is not None]
+        return min(ends) - self._pace.clock() if ends else LONGEST_WAIT_S
+
+    def _wait(self) -> float:
+        longest = min(FIRST_WAIT_S * 2.0 ** min(self._failures - 1, 10), LONGEST_WAIT_S)
+        return longest * (0.5 + 0.5 * self._pace.jitter())
+
+    def _say(self, reason: str) -> None:
+        now = self._pace.clock()
+        if self._failures == 1 or now - self._said >= REPEAT_S:
+            log.warning("%s: not delivered, will try again (attempt %d): %s", self._sink, self._failures, reason)
+            self._said = now
+
+
+def one_line(error: BaseException) -> str:
+    """An error as one short line that is safe to keep: secrets are masked."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return privacy.clean(text[:300], privacy.Policy(max_str_len=None), "")

@@ -1,0 +1,101 @@
+"""The sinks that are installed, by name: the entry-point group `gradience.sinks`.
+
+No sink is imported until it is asked for.
+"""
+
+import inspect
+from collections.abc import Callable
+from importlib import metadata
+from typing import Any
+
+import msgspec
+
+from gradience.errors import ExtraMissingError, InputError
+from gradience.mirror.sink import Sink
+
+GROUP = "gradience.sinks"
+OURS = ("mlflow", "wandb")  # sinks that an extra of this distribution makes usable
+
+
+class Installed(msgspec.Struct, frozen=True):
+    """One sink that some distribution offers; `value` is where its class lives (`package:Class`)."""
+
+    name: str
+    distribution: str
+    version: str
+    value: str
+
+
+def installed() -> tuple[Installed, ...]:
+    """Every sink on offer, by name; a name that two distributions claim stands twice."""
+    found = {_installed(entry) for entry in metadata.entry_points(group=GROUP)}
+    return tuple(sorted(found, key=lambda sink: (sink.name, sink.distribution)))
+
+
+def names() -> tuple[str, ...]:
+    """The names that `load` takes."""
+    return tuple(dict.fromkeys(sink.name for sink in installed()))
+
+
+def find(name: str) -> Callable[..., Sink]:
+    """The class behind a name, imported now.
+
+    Raises:
+        InputError: no distribution offers the name, several do, or what it points to cannot be loaded.
+        ExtraMissingError: a library that the sink's own module needs is not installed.
+    """
+    sink = _only(name)
+    try:
+        factory: Callable[..., Sink] = metadata.EntryPoint(name, sink.value, GROUP).load()
+    except ModuleNotFoundError as missing:
+        raise ExtraMissingError(
+            f"Sink {name!r} needs {missing.name!r}, which is missing: {_install_line(name)}."
+        ) from None
+    except (ImportError, AttributeError) as broken:
+        raise InputError(
+            f"Sink {name!r} of {sink.distribution} cannot be loaded from {sink.value}: {broken}."
+        ) from None
+    return factory
+
+
+def load(name: str, **options: Any) -> Sink:
+    """A sink ready to be opened.
+
+    Raises:
+        InputError: as `find`, or the sink does not take an option.
+    """
+    factory = find(name)
+    if foreign := unknown_options(factory, options):
+        raise InputError(f"Sink {name!r} does not take {', '.join(foreign)}.")
+    return factory(**options)
+
+
+def unknown_options(factory: Callable[..., Sink], options: dict[str, Any]) -> list[str]:
+    """The options that a sink's constructor does not take."""
+    parameters = inspect.signature(factory).parameters.values()
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return []
+    taken = {parameter.name for parameter in parameters}
+    return [option for option in options if option not in taken]
+
+
+def _installed(entry: metadata.EntryPoint) -> Installed:
+    owner = entry.dist
+    return Installed(entry.name, owner.name if owner else "unknown", owner.version if owner else "", entry.value)
+
+
+def _only(name: str) -> Installed:
+    claims = [sink for sink in installed() if sink.name == name]
+    if len(claims) == 1:
+        return claims[0]
+    if claims:
+        owners = " and ".join(sink.distribution for sink in claims)
+        raise InputError(f"Sink {name!r} is claimed by {owners}: uninstall one of them.")
+    known = ", ".join(names()) or "none"
+    raise InputError(f"No sink named {name!r} is installed (installed: {known}): {_install_line(name)}.")
+
+
+def _install_line(name: str) -> str:
+    if name in OURS:
+        return f"install the extra [{name}], in a checkout: pip install -e '.[{name}]'"
+    return "install the distribution that offers it, then `gradience sinks` lists it"

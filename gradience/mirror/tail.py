@@ -1,0 +1,130 @@
+"""The complete lines of a journal from a place in it, with the fingerprint of everything before that place."""
+
+import gzip
+import hashlib
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from gradience.errors import TelemetryError
+from gradience.vnext import journal
+from gradience.vnext.journal import Line
+
+BLOCK_BYTES = 1 << 20  # taken at a time, beside a last long line: memory stays bounded whatever the file's size
+
+
+class Tail:
+    """A place in a journal: `offset` and `line` say how far its lines were passed with `advance`.
+
+    Raises:
+        TelemetryError: the file cannot be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.offset = 0
+        self.line = 0
+        self._hash = hashlib.blake2b(digest_size=16)
+        self._scan: Iterator[Line] = iter(())
+        self._identity = _identity(self._stat())
+
+    @property
+    def fingerprint(self) -> str:
+        """Of every byte before the place."""
+        return self._hash.hexdigest()
+
+    def seek(self, line: int, fingerprint: str) -> Iterator[Line]:
+        """Move to a line that was passed before, handing out the lines on the way.
+
+        Raises:
+            TelemetryError: at its end, when the file has fewer lines or others than those.
+        """
+        while self.line < line and (block := self.read(line - self.line)):
+            yield from block
+            self.advance(block)
+        if (self.line, self.fingerprint) != (line, fingerprint):
+            raise self._changed(f"its first {line} lines are not those that were delivered")
+
+    def read(self, limit: int) -> list[Line]:
+        """The next lines, at most `limit`; empty at the end of the file. Pass them before the next read.
+
+        Raises:
+            TelemetryError: the file is not any more the one whose lines were passed.
+        """
+        block = _take(self._scan, limit)
+        if not block:
+            self._check()
+            self._scan = self._ahead()
+            block = _take(self._scan, limit)
+        return block
+
+    def advance(self, lines: Iterable[Line]) -> None:
+        """Pass lines that `read` gave, in their order."""
+        for line in lines:
+            self._hash.update(line.raw)
+            self.line, self.offset = line.number, line.end
+
+    def fingerprint_after(self, lines: Iterable[Line]) -> str:
+        """The fingerprint that passing these lines will lead to."""
+        ahead = self._hash.copy()
+        for line in lines:
+            ahead.update(line.raw)
+        return ahead.hexdigest()
+
+    def fingerprint_at(self, number: int) -> str | None:
+        """The fingerprint up to a line that is still to come; None when the file ends before it."""
+        ahead = self._hash.copy()
+        for line in self._ahead():
+            ahead.update(line.raw)
+            if line.number == number:
+                return ahead.hexdigest()
+        return None
+
+    def remaining(self) -> int:
+        """How many complete lines are still to come."""
+        return sum(1 for _ in self._ahead())
+
+    def _ahead(self) -> Iterator[Line]:
+        return journal.read(self.path, start=self.offset, line=self.line)
+
+    def _check(self) -> None:
+        """A live file may be cut or replaced at any time; a new file that begins alike is as good as the old one."""
+        now = self._stat()
+        if _identity(now) != self._identity:
+            fresh = Tail(self.path)
+            if self.line and fresh.fingerprint_at(self.line) != self.fingerprint:
+                raise self._changed("another file has taken its place")
+            self._identity = fresh._identity
+        elif now.st_size < self.offset and not _is_compressed(self.path):
+            raise self._changed("it is shorter than what was delivered")
+
+    def _stat(self) -> os.stat_result:
+        try:
+            return self.path.stat()
+        except OSError as error:
+            raise TelemetryError(f"cannot read {self.path}: {error.strerror or error}") from error
+
+    def _changed(self, how: str) -> TelemetryError:
+        return TelemetryError(
+            f"cannot go on delivering {self.path}: the file was replaced or truncated, {how}; "
+            "if that is meant, deliver everything again with --from-start"
+        )
+
+
+def _take(lines: Iterator[Line], limit: int) -> list[Line]:
+    block: list[Line] = []
+    size = 0
+    while len(block) < limit and size < BLOCK_BYTES and (line := next(lines, None)) is not None:
+        block.append(line)
+        size += len(line.raw)
+    return block
+
+
+def _is_compressed(path: Path) -> bool:
+    """Whether offsets count other bytes than those of the file."""
+    with journal.open_bytes(path) as stream:
+        return isinstance(stream, gzip.GzipFile)
+
+
+def _identity(stat: os.stat_result) -> tuple[int, int]:
+    return stat.st_dev, stat.st_ino

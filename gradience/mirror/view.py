@@ -1,0 +1,221 @@
+"""What each event becomes in a tracker: the one owner of names.
+
+Everything here is a pure function of the journal, so a line that is delivered twice says the same thing twice. The
+part of a metric's name before its last slash is a section in the trackers' pages.
+"""
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, NamedTuple
+
+from gradience.mirror.sink import Batch
+from gradience.vnext.nonfinite import name as spelling
+from gradience.vnext.record import Record
+from gradience.vnext.types import Alert, Eval, Metrics, RecommendationEvent, RunStart, TrainStep
+
+Scalar = str | int | float | bool
+
+RUN_ID_TAG: Final = "gradience.run_id"
+CURSOR_TAG: Final = "gradience.cursor"
+ADVICE_STEP_TAG: Final = "gradience.advice_step"
+_RESERVED: Final = (RUN_ID_TAG, CURSOR_TAG)
+
+_UNFOLDED: Final = ("by_type",)  # a level of the audit that its children do without: lora_audit/attn/...
+_TABLES: Final = {"lora_audit": ("modules", "adapter", "audit_version")}  # facts for an artifact, no curves
+_COLONS: Final = 5  # one after each key of the envelope
+
+
+class Point(NamedTuple):
+    """One finite value of one metric; `ts` is Unix seconds, `step` is 0 for an event that has none."""
+
+    key: str
+    value: float
+    step: int
+    ts: float
+
+
+def points(record: Record) -> list[Point]:
+    """The metric points of a line; lists, text and non-finite values are none."""
+    step, ts = record.event.step or 0, record.event.ts
+    return [Point(key, value, step, ts) for key, value in _values(record) if math.isfinite(value)]
+
+
+def alert_points(batch: Batch) -> list[Point]:
+    """`alerts/<severity>`: how many alerts the run had by then, at each alert of the batch."""
+    counts = dict(batch.alerts)
+    found = []
+    for record in batch.records:
+        event = record.event
+        if isinstance(event, Alert):
+            severity = event.severity.value
+            counts[severity] = counts.get(severity, 0) + 1
+            found.append(Point(f"alerts/{severity}", float(counts[severity]), event.step or 0, event.ts))
+    return found
+
+
+def batch_points(batch: Batch) -> list[Point]:
+    """Every point of a batch."""
+    return [point for record in batch.records for point in points(record)] + alert_points(batch)
+
+
+def params(record: Record) -> dict[str, Scalar]:
+    """Configuration and, under `meta.`, the surroundings of a `run_start`, flattened with dots; None is left out."""
+    event = record.event
+    if not isinstance(event, RunStart):
+        return {}
+    trees = {"": event.config, "meta": event.meta}
+    return {key: value for root, tree in trees.items() for key, value in _leaves(root, tree)}
+
+
+def nonfinite(record: Record) -> dict[str, str]:
+    """The metrics of a line that are no finite number: their names with "NaN", "Infinity" or "-Infinity"."""
+    if record.event.nonfinite is None:
+        return {}
+    return {key: spelling(value) for key, value in _values(record) if not math.isfinite(value)}
+
+
+def tags(record: Record) -> dict[str, str]:
+    """The tags of a line taken alone; `batch_tags` knows which of them still stand."""
+    event = record.event
+    if isinstance(event, Alert):
+        return {
+            f"gradience.alert.{event.code or 'unnamed'}": f"{event.severity.value}{_at(event.step)}: {event.message}"
+        }
+    if isinstance(event, RecommendationEvent):
+        return _advice_tags(record)
+    return {f"gradience.nonfinite.{key}": f"{kind}{_at(event.step)}" for key, kind in nonfinite(record).items()}
+
+
+def batch_tags(batch: Batch) -> dict[str, str]:
+    """The tags that a batch leaves on its run.
+
+    The first non-finite value of a metric keeps its tag, and advice about an older step never replaces advice about a
+    newer one.
+    """
+    found = {RUN_ID_TAG: batch.records[0].event.run_id}
+    seen = {f"gradience.nonfinite.{key}" for key in batch.nonfinite}
+    standing = advice(batch)
+    for record in batch.records:
+        if record is not standing and is_advice(record):
+            continue
+        fresh = {key: value for key, value in tags(record).items() if key not in seen}
+        seen.update(key for key in fresh if key.startswith("gradience.nonfinite."))
+        found.update(fresh)
+    return found
+
+
+def is_advice(record: Record) -> bool:
+    """Whether a line is a verdict on the run, not just any recommendation."""
+    return isinstance(record.event, RecommendationEvent) and "verdict" in record.extras
+
+
+def advice(batch: Batch) -> Record | None:
+    """The advice of a batch that stands after it; None when it brings none, or only about an older step."""
+    newest, standing = batch.advised, None
+    for record in batch.records:
+        if is_advice(record) and not _older(record.event.step, newest):
+            standing = record
+            newest = record.event.step if record.event.step is not None else newest
+    return standing
+
+
+def _older(step: int | None, newest: int | None) -> bool:
+    return step is not None and newest is not None and step < newest
+
+
+def _values(record: Record) -> Iterator[tuple[str, float]]:
+    event = record.event
+    if isinstance(event, TrainStep):
+        return _step_values(record, event)
+    if isinstance(event, Eval):
+        return _numbers(f"eval/{event.split}", event.metrics)
+    if isinstance(event, Metrics):
+        tables = _TABLES.get(event.kind, ())
+        return _numbers(event.kind, {key: value for key, value in event.metrics.items() if key not in tables})
+    return iter(())
+
+
+def _step_values(record: Record, event: TrainStep) -> Iterator[tuple[str, float]]:
+    if event.loss is not None:
+        yield "train/loss", event.loss
+    if event.lr is not None:
+        yield from _learning_rates(event.lr)
+    if event.grad_norm is not None:
+        yield "train/grad_norm", event.grad_norm
+    if _may_have_extras(record.raw, event):
+        for key, value in record.extras.items():
+            yield from _numbers(f"train/{key}", value)
+
+
+def _learning_rates(lr: float | list[float | None]) -> Iterator[tuple[str, float]]:
+    """`train/lr`, or `train/lr_<n>` for each parameter group when there are several."""
+    if not isinstance(lr, list):
+        yield "train/lr", lr
+        return
+    for index, value in enumerate(lr):
+        if value is not None:
+            yield "train/lr" if len(lr) == 1 else f"train/lr_{index}", value
+
+
+def _may_have_extras(raw: bytes, event: TrainStep) -> bool:
+    """Whether a line may hold keys that its type does not name, told without decoding it.
+
+    A key brings a colon, and so may text: the count is never too low, and a line that is too rich is only decoded.
+    """
+    if event.step is None or b'"schema":' not in raw:
+        return True
+    known = (event.loss is not None) + (event.lr is not None) + (event.grad_norm is not None)
+    return raw.count(b":") != _COLONS + known
+
+
+def _numbers(key: str, value: Any) -> Iterator[tuple[str, float]]:
+    if isinstance(value, int | float):
+        yield key, _float(value)
+    elif isinstance(value, Mapping):
+        for name, child in value.items():
+            yield from _numbers(key if name in _UNFOLDED else f"{key}/{name}", child)
+
+
+def _float(value: float) -> float:
+    try:
+        return float(value)
+    except OverflowError:  # JSON integers have no bound
+        return math.copysign(math.inf, value)
+
+
+def _leaves(key: str, value: Any) -> Iterator[tuple[str, Scalar]]:
+    if isinstance(value, Mapping):
+        for name, child in value.items():
+            yield from _leaves(f"{key}.{name}" if key else str(name), child)
+    elif isinstance(value, float) and not math.isfinite(value):
+        yield key, spelling(value)
+    elif isinstance(value, str | int | float):
+        yield key, value
+    elif value is not None:
+        yield key, json.dumps(value)
+
+
+def _advice_tags(record: Record) -> dict[str, str]:
+    extras = {f"gradience.{key}": _text(value) for key, value in record.extras.items()}
+    found = {key: text for key, text in extras.items() if text is not None and key not in _RESERVED}
+    if "gradience.verdict" in found and record.event.step is not None:
+        found[ADVICE_STEP_TAG] = str(record.event.step)
+    return found
+
+
+def _text(value: Any) -> str | None:
+    """A tag's text; None for what no tag should hold."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, list):
+        return ",".join(str(item) for item in value) if all(isinstance(item, str | int) for item in value) else None
+    return str(value) if isinstance(value, str | int) else None
+
+
+def _at(step: int | None) -> str:
+    return "" if step is None else f" at step {step}"

@@ -1,0 +1,173 @@
+"""The suite that every sink must pass: the promises of `gradience.mirror.sink`, against the sink's real tracker."""
+
+import hashlib
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+from uuid import uuid4
+
+from gradience.mirror.history import History
+from gradience.mirror.sink import Batch, Position, Run, Sink, Tracked
+from gradience.vnext import codec
+from gradience.vnext.record import Record
+from gradience.vnext.types import SCHEMA
+
+CLOSE_S: Final = 5.0
+_SLACK_S: Final = 5.0  # a busy machine may be late, a sink that blocks is later
+_STARTED: Final = 1_700_000_000.0
+_WELCOME: Final = ("gradience", "msgspec", "click", "yaml")  # what a command imports anyway
+
+_EVENTS: Final[tuple[dict[str, Any], ...]] = (
+    {"event": "run_start", "step": None, "config": {"lora": {"r": 8}}, "meta": {"experiment": "conformance"}},
+    {"event": "train_step", "step": 1, "loss": 2.5, "lr": 1e-4, "tokens": 512},
+    {"event": "train_step", "step": 2, "loss": float("nan"), "lr": [1e-4, 2e-4]},
+    {"event": "eval", "step": 2, "split": "test", "metrics": {"accuracy": 0.5, "n": 10}},
+    {"event": "alert", "step": 2, "severity": "warning", "code": "LOSS_NAN", "message": "The loss is not a number"},
+    {"event": "metrics", "step": 2, "kind": "spectral", "metrics": {"attn": {"kappa_mean": 3.0}, "names": ["a", "b"]}},
+    {"event": "recommendation", "step": 2, "recommendations": [], "verdict": "ok", "codes": []},
+    {"event": "of_a_later_version", "step": 3, "anything": [1, 2, 3]},
+    {"event": "run_end", "step": None, "status": "ok"},
+)
+
+
+def check_sink(
+    factory: Callable[[], Sink], contents: Callable[[Tracked], object], *, secrets: Sequence[str] = ()
+) -> None:
+    """Fail unless the sinks that `factory` makes keep the contract.
+
+    Each call of `factory` returns a new sink for the same, working tracker. `contents` reads back what the tracker
+    holds for a tracked run, in a form that compares equal when it is the same. `secrets` are the credentials that the
+    sinks were given, none of which may show. Runs named `conformance-*` stay in the tracker.
+
+    Raises:
+        AssertionError: a promise is not kept; the text says which.
+    """
+    _check_identity(factory, secrets)
+    _check_import(type(factory()).__module__)
+    first, second = _run(), _run()
+    tracked = _check_open(factory, first, second)
+    _check_delivery(factory, contents, first, tracked)
+    _check_repetition(factory, contents, first, tracked)
+    _check_close(factory, second)
+
+
+def _check_identity(factory: Callable[[], Sink], secrets: Sequence[str]) -> None:
+    sink, twin = factory(), factory()
+    _require(bool(re.fullmatch(r"[\w.-]+", sink.name)), f"name {sink.name!r} cannot be part of a file name")
+    _require(bool(sink.target), "target is empty")
+    _require(sink.target == twin.target, f"two sinks for one tracker have targets {sink.target!r} and {twin.target!r}")
+    shown = [secret for secret in secrets if secret in sink.target or secret in repr(sink)]
+    _require(not shown, "target or repr shows credentials")
+    _require(not re.search(r"://[^/\s]*@", sink.target), "target shows the user info of an address")
+    _require(
+        all(isinstance(text, str) for pair in sink.process_env.items() for text in pair), "process_env is not text"
+    )
+
+
+def _check_import(module: str) -> None:
+    """In a fresh interpreter, where nothing hides what the sink's module imports."""
+    script = (
+        "import importlib, sys; before = set(sys.modules); importlib.import_module(sys.argv[1]);"
+        "print(*{name.partition('.')[0] for name in set(sys.modules) - before})"
+    )
+    done = subprocess.run([sys.executable, "-c", script, module], capture_output=True, text=True, check=False)
+    own = (*_WELCOME, module.partition(".")[0])
+    foreign = {name for name in done.stdout.split() if name not in sys.stdlib_module_names and name not in own}
+    _require(not foreign, f"importing {module} imports {', '.join(sorted(foreign))}: leave that to open")
+
+
+def _check_open(factory: Callable[[], Sink], first: Run, second: Run) -> Tracked:
+    sink = factory()
+    tracked = sink.open(first)
+    _require(bool(tracked.id), "open returned an empty id")
+    _require(sink.open(first).id == tracked.id, "opening a run twice led to two tracked runs")
+    _require(sink.open(second).id != tracked.id, "two runs share one tracked run")
+    sink.close(None, CLOSE_S)
+    _require(factory().open(first).id == tracked.id, "a new sink did not find the run again by its run_id")
+    return tracked
+
+
+def _check_delivery(
+    factory: Callable[[], Sink], contents: Callable[[Tracked], object], run: Run, tracked: Tracked
+) -> None:
+    empty = contents(tracked)
+    sink = factory()
+    sink.open(run)
+    for batch in _batches(run, 4):
+        sink.deliver(batch)
+    sink.close(None, CLOSE_S)
+    _require(contents(tracked) != empty, "delivering a whole run changed nothing in the tracker")
+    last = _batches(run, 4)[-1].position
+    found = factory().open(run).position
+    _require(found == last, f"the tracker remembers position {found}, not {last}: the cursor tag is missing or old")
+
+
+def _check_repetition(
+    factory: Callable[[], Sink], contents: Callable[[Tracked], object], run: Run, tracked: Tracked
+) -> None:
+    before = contents(tracked)
+    for size in (1, 4, len(_EVENTS)):
+        sink = factory()
+        sink.open(run)
+        for batch in _batches(run, size):
+            sink.deliver(batch)
+        sink.close(None, CLOSE_S)
+        _require(contents(tracked) == before, f"delivering the same lines again, {size} at a time, changed the tracker")
+
+
+def _check_close(factory: Callable[[], Sink], run: Run) -> None:
+    _close(factory(), "a sink that was never opened")
+    sink = factory()
+    sink.open(run)
+    _close(sink, "an open sink")
+    _close(sink, "a sink that is closed already")
+
+
+def _close(sink: Sink, which: str) -> None:
+    began = time.monotonic()
+    try:
+        sink.close(None, CLOSE_S)
+    except Exception as error:
+        raise AssertionError(f"Sink contract: closing {which} raised {type(error).__name__}: {error}") from error
+    took = time.monotonic() - began
+    _require(took <= CLOSE_S + _SLACK_S, f"closing {which} took {took:.1f} s of {CLOSE_S:.0f} s")
+
+
+def _run() -> Run:
+    return Run(run_id=f"conformance-{uuid4().hex[:12]}", journal="/conformance/run.jsonl", started=_STARTED)
+
+
+def _batches(run: Run, size: int) -> list[Batch]:
+    records = _records(run.run_id)
+    parts = [records[start : start + size] for start in range(0, len(records), size)]
+    return [_batch(part, records[: part[0].line - 1]) for part in parts]
+
+
+def _batch(records: tuple[Record, ...], before: tuple[Record, ...]) -> Batch:
+    history = History()
+    for record in before:
+        history = history.after(record)
+    return Batch(
+        records=records,
+        position=Position(records[-1].line, hashlib.blake2b(records[-1].raw).hexdigest()),
+        alerts=history.alerts,
+        advised=history.advised,
+        nonfinite=history.nonfinite,
+    )
+
+
+def _records(run_id: str) -> tuple[Record, ...]:
+    end, records = 0, []
+    for number, event in enumerate(_EVENTS, start=1):
+        raw = codec.encode({"schema": SCHEMA, "ts": _STARTED + number, "run_id": run_id, **event})
+        end += len(raw)
+        records.append(Record(number, end, raw, codec.decode(raw)))
+    return tuple(records)
+
+
+def _require(kept: bool, otherwise: str) -> None:
+    if not kept:
+        raise AssertionError(f"Sink contract: {otherwise}")
