@@ -5,14 +5,48 @@ fields are only ever added, each with a default.
 """
 
 import math
-from collections.abc import Mapping
 from enum import Enum
-from typing import Any, ClassVar, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 import msgspec
 
+from gradience.vnext.config import (
+    ConfigSnapshot,
+    LoRAConfigSnapshot,
+    OptimizerConfigSnapshot,
+    TaskProfile,
+    TrainingConfigSnapshot,
+)
+
+__all__ = [
+    "ENVELOPE",
+    "SCHEMA",
+    "Alert",
+    "AnyEvent",
+    "ConfigSnapshot",
+    "Eval",
+    "EvalMetrics",
+    "Event",
+    "LoRAConfigSnapshot",
+    "Metrics",
+    "OptimizerConfigSnapshot",
+    "Recommendation",
+    "RecommendationEvent",
+    "RunEnd",
+    "RunStart",
+    "RunStatus",
+    "Severity",
+    "Step",
+    "TaskProfile",
+    "TrainStep",
+    "TrainingConfigSnapshot",
+    "UnknownEvent",
+]
+
 SCHEMA: Final = "gradience.vnext.telemetry/v1"
 ENVELOPE: Final = ("schema", "ts", "run_id", "event", "step")  # reserved: a payload never replaces these
+
+Step = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class Severity(str, Enum):
@@ -37,103 +71,6 @@ class RunStatus(str, Enum):
     ERROR = "error"
 
 
-class TaskProfile(str, Enum):
-    """Coarse kind of task, as the person who started the run names it."""
-
-    EASY_CLASSIFICATION = "easy_classification"
-    HARD_REASONING = "hard_reasoning"
-    GENERATION = "generation"
-    UNKNOWN = "unknown"
-
-
-class _Part(msgspec.Struct, frozen=True, kw_only=True):
-    """A group of settings; what it does not know by name goes to `extras`."""
-
-    extras: dict[str, Any] = {}
-
-
-class OptimizerConfigSnapshot(_Part, frozen=True, kw_only=True):
-    """Optimiser settings."""
-
-    name: str | None = None
-    lr: float | None = None
-    weight_decay: float | None = None
-    betas: tuple[float, float] | None = None
-    eps: float | None = None
-
-
-class LoRAConfigSnapshot(_Part, frozen=True, kw_only=True):
-    """Adapter settings, under PEFT's meaning of each name. `alpha_over_r` is derived when it is not given."""
-
-    r: int | None = None
-    alpha: float | None = None
-    alpha_over_r: float | None = None
-    target_modules: list[str] = []
-    dropout: float | None = None
-    bias: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.alpha_over_r is None and self.alpha is not None and self.r:
-            msgspec.structs.force_setattr(self, "alpha_over_r", self.alpha / self.r)
-
-
-class TrainingConfigSnapshot(_Part, frozen=True, kw_only=True):
-    """Training-loop settings that decide whether two runs can be compared."""
-
-    seed: int | None = None
-    batch_size: int | None = None
-    gradient_accumulation: int | None = None
-    max_steps: int | None = None
-    epochs: float | None = None
-    dtype: str | None = None
-
-
-class ConfigSnapshot(_Part, frozen=True, kw_only=True):
-    """What a run was meant to do, taken before its first step."""
-
-    model_name: str | None = None
-    dataset_name: str | None = None
-    task_profile: TaskProfile = TaskProfile.UNKNOWN
-    optimizer: OptimizerConfigSnapshot = OptimizerConfigSnapshot()
-    lora: LoRAConfigSnapshot = LoRAConfigSnapshot()
-    training: TrainingConfigSnapshot = TrainingConfigSnapshot()
-    notes: str | None = None
-
-    @classmethod
-    def from_dict(cls, config: Mapping[str, Any]) -> "ConfigSnapshot":
-        """Read a configuration as people write it.
-
-        Number-like strings are numbers. A value that does not fit its field, like a key that is not known, is kept
-        in the nearest `extras`, so that nothing is lost and nothing raises.
-        """
-        return _fit(cls, config)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The configuration as plain JSON-ready values."""
-        builtins: dict[str, Any] = msgspec.to_builtins(self)
-        return builtins
-
-
-def _fit(kind: type[Any], given: Mapping[str, Any]) -> Any:
-    fields = {field.name: field.type for field in msgspec.structs.fields(kind)}
-    extras = dict(given["extras"]) if isinstance(given.get("extras"), Mapping) else {}
-    known: dict[str, Any] = {}
-    for key, value in given.items():
-        if key == "extras" or value is None:
-            continue
-        try:
-            known[key] = _fit_value(fields[key], value)
-        except (KeyError, msgspec.ValidationError):
-            extras[str(key)] = value
-    return kind(**known, extras=extras)
-
-
-def _fit_value(kind: Any, value: Any) -> Any:
-    if isinstance(kind, type) and issubclass(kind, _Part) and isinstance(value, Mapping):
-        return _fit(kind, value)
-    return msgspec.convert(value, kind, strict=False)
-
-
 class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="event"):
     """The envelope of every line.
 
@@ -146,7 +83,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="event"):
     schema: Literal["gradience.vnext.telemetry/v1"] = SCHEMA
     ts: float
     run_id: str
-    step: int | None = None
+    step: Step | None = None
     nonfinite: dict[str, str] | None = None
 
 
@@ -155,7 +92,7 @@ class RunStart(Event, frozen=True, kw_only=True, tag="run_start"):
 
     name: ClassVar[str] = "run_start"
 
-    config: dict[str, Any] = {}
+    config: dict[str, Any]
     meta: dict[str, Any] = {}
 
 
@@ -174,8 +111,8 @@ class Eval(Event, frozen=True, kw_only=True, tag="eval"):
 
     name: ClassVar[str] = "eval"
 
-    split: str = "unknown"
-    metrics: dict[str, Any] = {}
+    split: str
+    metrics: dict[str, Any]
 
 
 class Metrics(Event, frozen=True, kw_only=True, tag="metrics"):
@@ -183,8 +120,8 @@ class Metrics(Event, frozen=True, kw_only=True, tag="metrics"):
 
     name: ClassVar[str] = "metrics"
 
-    kind: str = "unknown"
-    metrics: dict[str, Any] = {}
+    kind: str
+    metrics: dict[str, Any]
 
 
 class Alert(Event, frozen=True, kw_only=True, tag="alert"):
@@ -192,9 +129,9 @@ class Alert(Event, frozen=True, kw_only=True, tag="alert"):
 
     name: ClassVar[str] = "alert"
 
-    severity: Severity = Severity.INFO
-    code: str = ""
-    message: str = ""
+    severity: Severity
+    code: str
+    message: str
     context: dict[str, Any] = {}
 
 
@@ -218,7 +155,7 @@ class RecommendationEvent(Event, frozen=True, kw_only=True, tag="recommendation"
 
     name: ClassVar[str] = "recommendation"
 
-    recommendations: list[Recommendation] = []
+    recommendations: list[Recommendation]
 
 
 class RunEnd(Event, frozen=True, kw_only=True, tag="run_end"):
@@ -226,17 +163,17 @@ class RunEnd(Event, frozen=True, kw_only=True, tag="run_end"):
 
     name: ClassVar[str] = "run_end"
 
-    status: str = "unknown"
+    status: str
     reason: str | None = None
 
 
 class UnknownEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """A well-formed envelope whose event this version does not know, or whose payload does not fit its event."""
+    """A well-formed envelope whose event this version does not know, or whose payload cannot be read as its event's."""
 
     event: str
     ts: float
     run_id: str
-    step: int | None = None
+    step: Step | None = None
     nonfinite: dict[str, str] | None = None
 
     @property

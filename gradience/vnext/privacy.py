@@ -1,0 +1,79 @@
+"""What text may reach the file: pure rules over one string or key.
+
+A telemetry file is meant to be shared. Long text may be somebody's data, and a secret is nobody's telemetry.
+"""
+
+import re
+from typing import Final
+
+import msgspec
+
+from gradience.errors import TextViolationError
+
+MAX_STR_LEN: Final = 256  # characters; the public release's limit
+MASK: Final = "[REDACTED]"
+
+_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+_SENSITIVE = (
+    r"secrets?|passwords?|passwd|passphrase|api_?keys?|access_?keys?|private_?keys?|credentials?|authorization|bearer"
+)
+_SECRET_KEY = re.compile(rf"(?:^|_)(?:{_SENSITIVE}|auth)(?:_|$)|(?:^|_)token$")
+_SECRET_NUMBER_KEY = re.compile(rf"(?:^|_)(?:{_SENSITIVE})$")
+# A tokenizer's special tokens are settings, not secrets.
+_VOCABULARY_KEY = re.compile(r"(?:^|_)(?:pad|eos|bos|unk|mask|cls|sep|stop|start|end|image|audio|video|special)_token$")
+_USER_INFO = re.compile(r"(?<=://)[^/\s?#]+(?=@)")
+_ASSIGNED = re.compile(rf"(?i)((?:(?:{_SENSITIVE})[\"']?\s*[=:]\s*|(?:\b|[_-])token=)[\"']?)[^\s\"'&,;]+")
+_WELL_KNOWN = re.compile(
+    r"\b(?:hf_[A-Za-z0-9]{20,}|sk-[A-Za-z0-9_-]{20,}|gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|AKIA[0-9A-Z]{16}"
+    r"|xox[a-z]-[A-Za-z0-9-]{10,}|eyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]+)"
+    r"|(?i:(?<=\bbearer )[\w.~+/-]{12,}=*)"
+)
+
+
+class Policy(msgspec.Struct, frozen=True, kw_only=True):
+    """How text is treated. `max_str_len` is None where text is allowed; `refuse` raises instead of redacting."""
+
+    max_str_len: int | None = MAX_STR_LEN
+    refuse: bool = False
+
+
+DEFAULT: Final = Policy()
+
+
+def is_secret(key: str, value: object = "") -> bool:
+    """Whether this value is to be masked: that of `hub_token`, `apiKey`, `DB_PASSWORD`; not of `num_tokens`.
+
+    Measurements stay: a float or a boolean is never a secret, an integer only under a key that ends in a secret word.
+    """
+    if value is None or isinstance(value, (bool, float)):
+        return False
+    snake = _CAMEL.sub("_", key).lower().replace("-", "_").strip("_")
+    if isinstance(value, int):
+        return bool(_SECRET_NUMBER_KEY.search(snake))
+    return bool(_SECRET_KEY.search(snake)) and not _VOCABULARY_KEY.search(snake)
+
+
+def clean(text: str, policy: Policy, pointer: str) -> str:
+    """The text as it may be written: one that is too long becomes a mark that tells its length.
+
+    User info in URLs, assigned secrets and tokens of well-known shape are masked under every policy. Lone
+    surrogates, which no UTF-8 file can hold, become question marks.
+
+    Raises:
+        TextViolationError: The text is too long and the policy refuses it; `pointer` says where.
+    """
+    if policy.max_str_len is not None and len(text) > policy.max_str_len:
+        if policy.refuse:
+            raise TextViolationError(
+                f"telemetry text too long ({len(text)} characters, {policy.max_str_len} allowed) at {pointer}: "
+                "shorten it, or pass allow_text=True to record text"
+            )
+        return f"[REDACTED len={len(text)}]"
+    if not text.isascii():
+        text = text.encode("utf-8", "replace").decode("utf-8")
+    return _without_secrets(text)
+
+
+def _without_secrets(text: str) -> str:
+    text = _USER_INFO.sub(MASK, text) if "@" in text else text
+    return _WELL_KNOWN.sub(MASK, _ASSIGNED.sub(rf"\1{MASK}", text))

@@ -1,0 +1,51 @@
+"""Where what belongs to a telemetry file, but is not telemetry, is kept: locks, cursors, logs."""
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Final
+
+from gradience.errors import TelemetryError
+
+RECORDER_LOCK: Final = "recorder.lock"
+
+
+def folder(path: str | Path, state_dir: str | Path | None = None) -> Path:
+    """The state folder of a telemetry file, made if it is missing.
+
+    It is `<file>.gradience/` beside the file; or, where a state directory is given or nothing can be written beside
+    the file, a folder of its own in that directory or in the XDG state home. Every name of a file leads to one folder.
+
+    Raises:
+        TelemetryError: None of these can be written.
+    """
+    place = Path(path).resolve()
+    own = f"{place.name}-{hashlib.sha256(os.fsencode(place)).hexdigest()[:12]}"
+    if state_dir is not None:
+        choices = [Path(state_dir).expanduser() / own]
+    else:
+        choices = [place.with_name(f"{place.name}.gradience")] if _is_ordinary(place) else []
+        choices.append(_state_home() / own)
+    for choice in choices:
+        if _is_writable(choice):
+            return choice
+    raise TelemetryError(
+        f"cannot keep state for {path}: no folder can be written at {' or '.join(map(str, choices))}; name one"
+    )
+
+
+def _is_ordinary(place: Path) -> bool:
+    """Whether a folder beside the file makes sense: not for a device or a pipe."""
+    return place.is_file() or not place.exists()
+
+
+def _state_home() -> Path:
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "gradience"
+
+
+def _is_writable(choice: Path) -> bool:
+    try:
+        choice.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(choice, os.W_OK)
