@@ -1,0 +1,55 @@
+"""The auditor: what an adapter's files say about the update that was learned.
+
+Importing it imports neither torch nor numpy, and nor does a refusal that the config or the file header decides.
+"""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from os import PathLike
+
+from gradience.audit.record import ENERGY_LEVEL, AuditRecord
+from gradience.errors import InputError
+
+__all__ = ["Progress", "audit", "fingerprint"]
+
+Progress = Callable[[int, int], object]  # called with the modules done and the modules in all
+
+
+def audit(
+    path: str | PathLike[str],
+    *,
+    energy_level: float = ENERGY_LEVEL,
+    device: str = "auto",
+    exact: bool = False,
+    progress: Progress | None = None,
+) -> AuditRecord:
+    """Measure the adapter in the directory `path`, in memory that does not grow with its size.
+
+    `device` is auto, cpu, cuda, cuda:N or mps; `exact` asks for the slower QR method for every module.
+
+    Raises:
+        AdapterError: there is no adapter whose update is known to be scale * B @ A, or its numbers are broken.
+        InputError: an option makes no sense here.
+    """
+    if not 0 < energy_level <= 1:
+        raise InputError(f"cannot audit at energy level {energy_level}: it is a share; give a number in (0, 1]")
+    from gradience.audit import adapter, aggregate, digest
+
+    found = adapter.load(path)
+    with ThreadPoolExecutor(1, thread_name_prefix="gradience-digest") as pool:
+        digested = pool.submit(digest.of, found.files)
+        from gradience.audit import survey  # brings torch: only after every refusal
+
+        measured = survey.measure(found, device=device, exact=exact, progress=progress)
+        return aggregate.record(found, measured, energy_level=energy_level, fingerprint=digested.result())
+
+
+def fingerprint(path: str | PathLike[str]) -> str:
+    """`sha256:<hex>` over the adapter's weights and then its config: the same adapter wherever it lies.
+
+    Raises:
+        AdapterError: the directory holds no adapter.
+    """
+    from gradience.audit import digest, folder
+
+    return digest.of(folder.find(path))

@@ -1,0 +1,31 @@
+"""The form of every refusal: which file, what is wrong with it, and the mend, on one line."""
+
+from collections.abc import Sequence
+from os import PathLike
+
+from gradience.errors import AdapterError
+
+_WIDTH = 120  # longer names from a file are cut: a hostile one must not fill the screen or an event's 256 characters
+
+
+def refuse(path: str | PathLike[str], wrong: str, mend: str) -> AdapterError:
+    """The error to raise for `path`."""
+    return AdapterError(f"cannot audit {_printable(str(path))}: {wrong}; {mend}")
+
+
+def quoted(text: object) -> str:
+    """Something that a file says, safe to print and short."""
+    return f"'{_clipped(_printable(str(text)))}'"
+
+
+def listed(names: Sequence[str]) -> str:
+    """How many there are and which is first: "3, first 'a'"; one alone is just quoted."""
+    return quoted(names[0]) if len(names) == 1 else f"{len(names)}, first {quoted(names[0])}"
+
+
+def _clipped(text: str) -> str:
+    return text if len(text) <= _WIDTH else f"{text[:_WIDTH]}..."
+
+
+def _printable(text: str) -> str:
+    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")

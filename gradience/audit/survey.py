@@ -1,0 +1,223 @@
+"""The measuring of a whole adapter: modules stream from the file through a few workers, each with one thread.
+
+One thread each, because the products are thin: on a busy machine the barriers of a threaded product cost more than
+the product. The caller's own thread setting is put back.
+"""
+
+import math
+import os
+import queue
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from itertools import groupby
+from pathlib import Path
+
+import msgspec
+import torch
+
+from gradience.audit import device as devices
+from gradience.audit import factors, spectrum
+from gradience.audit.adapter import Adapter, Module
+from gradience.audit.measured import Measured, Spectrum
+from gradience.audit.refusal import listed, refuse
+from gradience.audit.safetensors_file import Tensor
+
+_WORKERS = 8  # reading the file limits more of them
+_WORK_FLOP = 4e9  # a twentieth of a second of one core: less does not pay for a second worker
+_CHUNK_BYTES = 4 << 20  # of Grams solved together; the gain of a batch ends well below
+_CHUNK = 32  # modules, so that workers share evenly and progress moves
+
+
+def measure(
+    adapter: Adapter,
+    *,
+    device: str = "auto",
+    exact: bool = False,
+    progress: Callable[[int, int], object] | None = None,
+) -> Measured:
+    """The spectrum of every module, in the order of `adapter.modules`.
+
+    Raises:
+        AdapterError: a factor is not finite, or the file changed under the reader.
+        InputError: the device is not there.
+    """
+    choice = devices.choose(device, adapter)
+    found: dict[str, Spectrum | None] = {}
+    with _caller_threads(), _Pool(adapter, choice.device, exact=exact) as pool:
+        for chunk in pool.results(list(_chunks(adapter.modules))):
+            found.update(chunk)
+            if progress is not None:
+                progress(len(found), len(adapter.modules))
+    spectra = [found[module.name] for module in adapter.modules]
+    _check_finite(adapter, spectra)
+    return Measured(spectra=tuple(filter(None, spectra)), issues=(choice.issue,) if choice.issue else ())
+
+
+class _Bench(msgspec.Struct):
+    """What one worker owns: a reader and a float64 scratch of the largest factor."""
+
+    reader: factors.Reader
+    scratch: torch.Tensor
+    device: torch.device
+
+    def wide(self, factor: Tensor) -> "_Wide":
+        """The factor in float64 on the device, valid until the next call."""
+        stored = self.reader.read(factor)
+        if self.device.type == "cpu":
+            values = self.scratch[: stored.numel()].view(stored.shape).copy_(stored)
+        else:
+            values = stored.to(self.device).to(torch.float64, copy=True)
+        return _Wide(values, spectrum.unit(values) if factor.dtype == "F64" else 0)
+
+
+class _Wide(msgspec.Struct):
+    values: torch.Tensor
+    exponent: int  # the factor is values * 2**exponent
+
+
+class _Pool:
+    """A few threads over chunks of modules; each takes a free bench."""
+
+    def __init__(self, adapter: Adapter, device: torch.device, *, exact: bool) -> None:
+        self._solve = _solve_exactly if exact else _solve
+        self._benches: queue.SimpleQueue[_Bench] = queue.SimpleQueue()
+        self._count = _workers(adapter, device)
+        for _ in range(self._count):
+            self._benches.put(_bench(adapter, device))
+        self._threads = ThreadPoolExecutor(
+            self._count, "gradience-audit", initializer=torch.set_num_threads, initargs=(1,)
+        )
+
+    def __enter__(self) -> "_Pool":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._threads.shutdown(wait=True, cancel_futures=True)
+        for _bench_left in range(self._count):
+            self._benches.get().reader.close()
+
+    def results(self, chunks: Sequence[Sequence[Module]]) -> Iterator[dict[str, Spectrum | None]]:
+        """The spectra by module name, chunk after chunk; None for a module that is not finite."""
+        return self._threads.map(self._work, chunks)
+
+    def _work(self, chunk: Sequence[Module]) -> dict[str, Spectrum | None]:
+        bench = self._benches.get()
+        try:
+            return dict(zip((module.name for module in chunk), self._solve(bench, chunk), strict=True))
+        finally:
+            self._benches.put(bench)
+
+
+def _solve(bench: _Bench, chunk: Sequence[Module]) -> list[Spectrum | None]:
+    """All modules of a chunk by the Gram method; those without a certificate again, exactly."""
+    grams_a, grams_b, exponents = [], [], []
+    for module in chunk:
+        a = bench.wide(module.a)
+        grams_a.append(spectrum.gram(a.values))
+        b = bench.wide(module.b)
+        grams_b.append(spectrum.gram(b.values.mT))
+        exponents.append(a.exponent + b.exponent)
+    gram_a, gram_b = torch.stack(grams_a).cpu(), torch.stack(grams_b).cpu()
+    # Every entry of a factor is inside some square on the diagonals: one look finds each NaN and infinity.
+    finite = torch.isfinite(gram_a.diagonal(dim1=1, dim2=2) + gram_b.diagonal(dim1=1, dim2=2)).all(-1)
+    solved = spectrum.cores(
+        torch.where(finite[:, None, None], gram_a, 0.0), torch.where(finite[:, None, None], gram_b, 0.0)
+    )
+    rows = zip(
+        chunk, exponents, finite.tolist(), solved.certified.tolist(), solved.values.tolist(), solved.floors.tolist(),
+        strict=True,
+    )  # fmt: skip
+    return [
+        (_spectrum(module, values, floor, exponent, "gram") if certified else _exactly(bench, module))
+        if sound
+        else None
+        for module, exponent, sound, certified, values, floor in rows
+    ]
+
+
+def _solve_exactly(bench: _Bench, chunk: Sequence[Module]) -> list[Spectrum | None]:
+    return [_exactly(bench, module) for module in chunk]
+
+
+def _exactly(bench: _Bench, module: Module) -> Spectrum | None:
+    a = bench.wide(module.a)
+    finite = _finite(a.values)
+    right = spectrum.triangle(a.values.mT) if finite else None
+    b = bench.wide(module.b)
+    if right is None or not _finite(b.values):
+        return None
+    solved = spectrum.exact(spectrum.triangle(b.values), right)
+    return _spectrum(module, solved.values.tolist(), solved.floor, a.exponent + b.exponent, "qr")
+
+
+def _finite(values: torch.Tensor) -> bool:
+    """A sum of finite numbers of this size does not overflow, and one NaN or infinity spoils it."""
+    return bool(torch.isfinite(values.sum()))
+
+
+def _spectrum(module: Module, values: list[float], floor: float, exponent: int, method: str) -> Spectrum | None:
+    factor = _ldexp(abs(module.scale), exponent)
+    scaled = tuple(value * factor for value in values)
+    return Spectrum(values=scaled, floor=floor * factor, method=method) if math.isfinite(scaled[0]) else None
+
+
+def _ldexp(number: float, exponent: int) -> float:
+    try:
+        return math.ldexp(number, exponent)
+    except OverflowError:
+        return math.inf
+
+
+def _check_finite(adapter: Adapter, spectra: Sequence[Spectrum | None]) -> None:
+    broken = [module.name for module, found in zip(adapter.modules, spectra, strict=True) if found is None]
+    if broken:
+        wrong = f"NaN or infinity in {len(broken)} of {len(spectra)} modules ({listed(broken)})"
+        raise refuse(adapter.files.weights, wrong, "the training diverged: audit an earlier checkpoint")
+
+
+def _chunks(modules: Iterable[Module]) -> Iterator[list[Module]]:
+    """Modules of one rank, in the order of the file, so few that their Grams stay small."""
+    for r, group in groupby(sorted(modules, key=lambda module: (module.r, module.a.offset)), key=lambda m: m.r):
+        same = list(group)
+        size = max(1, min(_CHUNK, _CHUNK_BYTES // (16 * r * r)))
+        yield from (same[start : start + size] for start in range(0, len(same), size))
+
+
+def _bench(adapter: Adapter, device: torch.device) -> _Bench:
+    largest = [factor for module in adapter.modules for factor in (module.a, module.b)]
+    numbers = max(math.prod(factor.shape) for factor in largest) if device.type == "cpu" else 0
+    return _Bench(
+        reader=_reader(adapter.files.weights, max(factor.nbytes for factor in largest)),
+        scratch=torch.empty(numbers, dtype=torch.float64, device="cpu"),
+        device=device,
+    )
+
+
+def _reader(weights: Path, largest: int) -> factors.Reader:
+    try:
+        return factors.reader(weights, largest)
+    except OSError as error:
+        raise refuse(weights, f"it cannot be read ({error.strerror})", "check its permissions") from error
+
+
+def _workers(adapter: Adapter, device: torch.device) -> int:
+    if device.type != "cpu" or adapter.files.weights.suffix != ".safetensors":
+        return 1
+    return max(1, min(_cpus(), _WORKERS, int(devices.flop(adapter) / _WORK_FLOP)))
+
+
+def _cpus() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@contextmanager
+def _caller_threads() -> Iterator[None]:
+    """Workers set one thread for themselves, which torch also makes the default of new threads: put it back."""
+    threads = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

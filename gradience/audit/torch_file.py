@@ -1,0 +1,56 @@
+"""An adapter_model.bin, read by torch's restricted unpickler: a file that would run code is refused, never run."""
+
+import pickle
+from pathlib import Path
+
+import torch
+
+from gradience.audit.refusal import quoted, refuse
+from gradience.audit.safetensors_file import Tensor
+
+_DTYPES = {
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.float8_e4m3fn: "F8_E4M3",
+    torch.float8_e5m2: "F8_E5M2",
+}
+
+
+def header(path: Path) -> dict[str, Tensor]:
+    """Every tensor of the file by key; the offsets mean nothing here.
+
+    Raises:
+        AdapterError: the file cannot be read, or is not a plain dictionary of tensors.
+    """
+    return {
+        key: Tensor(key, _DTYPES.get(value.dtype, str(value.dtype)), tuple(value.shape), offset=0, nbytes=value.nbytes)
+        for key, value in tensors(path).items()
+    }
+
+
+def tensors(path: Path) -> dict[str, torch.Tensor]:
+    """The tensors themselves, on the CPU; mapped into memory where the file's format allows.
+
+    Raises:
+        AdapterError: as `header`.
+    """
+    with path.open("rb") as file:
+        start = file.read(64)
+    if start.startswith(b"version https://git-lfs"):
+        raise refuse(path, "it is a Git LFS pointer, not the weights", "run `git lfs pull`")
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=start.startswith(b"PK"))
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        wrong = (
+            f"torch cannot read it without running code ({quoted(str(error).splitlines()[0] if str(error) else '')})"
+        )
+        raise refuse(path, wrong, "save it again, as safetensors") from error
+    if not isinstance(loaded, dict) or not all(_is_entry(key, value) for key, value in loaded.items()):
+        raise refuse(path, "it is not a plain dictionary of tensors", "save the adapter with `save_pretrained`")
+    return loaded
+
+
+def _is_entry(key: object, value: object) -> bool:
+    return isinstance(key, str) and key.isprintable() and isinstance(value, torch.Tensor) and not value.is_sparse
