@@ -24,7 +24,7 @@ _DTYPES = {
 
 
 class Reader(Protocol):
-    """Reads the factors of one file; used by one thread at a time."""
+    """Reads the factors of one file, which are matrices; used by one thread at a time."""
 
     def read(self, factor: Tensor) -> TorchTensor:
         """The factor as it is stored, on the CPU; do not write to it, do not keep it."""
@@ -41,8 +41,9 @@ def reader(weights: Path, largest: int) -> Reader:
 class _Safetensors:
     def __init__(self, weights: Path, largest: int) -> None:
         self._path = weights
-        self._buffer = torch.empty(largest, dtype=torch.uint8, device="cpu")
-        self._bytes = memoryview(self._buffer.numpy().data)
+        buffer = torch.empty(-(-largest // 8) * 8, dtype=torch.uint8, device="cpu")
+        self._bytes = memoryview(buffer.numpy().data)
+        self._views = {name: buffer.view(dtype) for name, dtype in _DTYPES.items()}
         self._file = weights.open("rb", buffering=0)  # a mapping would count every page of the file as ours
 
     def read(self, factor: Tensor) -> TorchTensor:
@@ -53,7 +54,7 @@ class _Safetensors:
             if not count:
                 raise refuse(self._path, "it was cut short while it was read", "audit it when nothing writes to it")
             place += count
-        return self._buffer[: factor.nbytes].view(_DTYPES[factor.dtype]).view(factor.shape)
+        return self._views[factor.dtype].as_strided(factor.shape, (factor.shape[1], 1))
 
     def close(self) -> None:
         self._file.close()
