@@ -110,11 +110,9 @@ def open_bytes(path: str | Path) -> Iterator[io.BufferedIOBase]:
         TelemetryError: The file is missing, a directory, or not readable.
     """
     with ExitStack() as stack:
-        if str(path) == STDIN:
-            stream = io.BufferedReader(cast("io.RawIOBase", sys.stdin.buffer))
-            stack.callback(stream.detach)  # stdin is not ours to close
-        else:
-            stream = stack.enter_context(_open_file(Path(path)))
+        stream = _open_stdin() if str(path) == STDIN else _open_file(Path(path))
+        # stdin is not ours to close
+        stack.callback(stream.detach if str(path) == STDIN else stream.close)
         if stream.peek(2).startswith(GZIP):
             yield stack.enter_context(gzip.GzipFile(fileobj=stream))
         else:
@@ -139,6 +137,10 @@ class _Rest:
         self.add(piece)
         raw = bytes(self._kept if len(self._kept) <= LINE_LIMIT else self._kept[:_HEAD])
         return raw, self.size - len(raw)
+
+
+def _open_stdin() -> io.BufferedReader:
+    return io.BufferedReader(cast("io.RawIOBase", sys.stdin.buffer))
 
 
 def _open_file(path: Path) -> io.BufferedReader:

@@ -99,10 +99,9 @@ class Plain:
             return self._container(members, pointer, given)
         if isinstance(given, type):
             return given.__name__
-        names = {(kind.__module__, kind.__name__) for kind in type(given).__mro__}
-        if names & _NAMED:
+        if _names(given) & _NAMED:
             return str(given)
-        if names & _NAMESPACES:
+        if _names(given) & _NAMESPACES:
             return self._container(vars(given), pointer, given)
         if hasattr(given, "shape") and hasattr(given, "dtype"):
             return self._array(given, pointer)
@@ -159,6 +158,17 @@ class Plain:
         if math.prod(given.shape) <= MAX_ARRAY:
             return self.value(given.tolist(), pointer)
         return f"[ARRAY shape={'x'.join(str(int(size)) for size in given.shape)}]"
+
+
+def is_object(given: Any) -> bool:
+    """Whether a value becomes a JSON object: a mapping, a record, a namespace."""
+    if isinstance(given, (Mapping, msgspec.Struct)):
+        return True
+    return not isinstance(given, type) and (is_dataclass(given) or bool(_names(given) & _NAMESPACES))
+
+
+def _names(given: Any) -> set[tuple[str, str]]:
+    return {(kind.__module__, kind.__name__) for kind in type(given).__mro__}
 
 
 def _same(_walk: Plain, given: Any, _pointer: str) -> Any:

@@ -1,0 +1,263 @@
+"""The recorder: appends the events of a run to its telemetry file.
+
+Constructing one raises on a mistake. Recording never raises into training: what cannot be written is counted, and
+said once.
+"""
+
+import logging
+import threading
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Literal
+
+import msgspec
+
+from gradience.errors import TelemetryError, TextViolationError
+from gradience.vnext import codec, journal, plain, privacy, recorders, repair, runs
+from gradience.vnext.appender import Appender
+from gradience.vnext.types import ConfigSnapshot, Recommendation, RunEnd, RunStart, RunStatus, Severity
+
+_log = logging.getLogger(__name__)
+_BOUNDARIES: Final = (RunStart.name, RunEnd.name)
+
+
+class TelemetryWriter:
+    """Records one run; the `with` block ends it with a `run_end` that tells how it went.
+
+    A file that exists is never truncated. If its last run did not end `ok`, the recording goes on under its run_id;
+    otherwise a new run begins in the same file. `resume` decides otherwise: True goes on with the last run (if there
+    is one), False begins a new one. A `run_id` that is given is taken.
+
+    Text is private by default: a string or key over `max_str_len` characters becomes a mark, or raises
+    TextViolationError with `on_text_violation="raise"`; `allow_text=True` (or a limit of None) lets it pass. Secrets
+    are masked always.
+
+    `lost` counts events that could not be written, `redacted` texts that were replaced, `renamed` keys that had to
+    make way for the envelope. With `strict=True` a loss raises TelemetryError. Safe to use from several threads; a
+    forked child and every rank but 0 write nothing.
+
+    Raises:
+        TelemetryError: The file is not telemetry, cannot be written, or is being recorded by another process.
+        ValueError: An argument makes no sense.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        run_id: str | None = None,
+        *,
+        resume: bool | None = None,
+        allow_text: bool = False,
+        max_str_len: int | None = privacy.MAX_STR_LEN,
+        on_text_violation: Literal["redact", "raise"] = "redact",
+        strict: bool = False,
+        state_dir: str | Path | None = None,
+    ) -> None:
+        policy = _policy(None if allow_text else max_str_len, on_text_violation)
+        self.path = Path(path)
+        self.run_id = _checked_run_id(run_id) or str(uuid.uuid4())
+        self.lost = 0
+        self._strict = strict
+        self._encoder = codec.Encoder(policy)
+        self._lock = threading.RLock()  # a signal handler may record while its own thread does
+        self._appender: Appender | None = None
+        self._silent = recorders.is_silent_rank()
+        self._begun = self._ended = self._losing = False
+        if not self._silent:
+            self._open(resume=run_id is None and resume is not False, always=resume is True, state_dir=state_dir)
+
+    @property
+    def redacted(self) -> int:
+        """How many texts and secrets were left out."""
+        return self._encoder.redacted
+
+    @property
+    def renamed(self) -> int:
+        """How many keys got a trailing underscore, because the envelope or another key had their name."""
+        return self._encoder.renamed
+
+    def run_start(self, config: ConfigSnapshot | Mapping[str, Any] | None = None, meta: Any = None) -> None:
+        """The run begins, or goes on after an interruption."""
+        self._record(RunStart.name, None, {"config": _fields(config), "meta": _fields(meta)})
+
+    def train_step(
+        self, /, step: Any, *, loss: Any = None, lr: Any = None, grad_norm: Any = None, **extras: Any
+    ) -> None:
+        """One optimiser step; `lr` is a number, or a list with one for each parameter group. None is left out."""
+        payload: dict[str, Any] = {}
+        if loss is not None:
+            payload["loss"] = loss
+        if lr is not None:
+            payload["lr"] = lr
+        if grad_norm is not None:
+            payload["grad_norm"] = grad_norm
+        if extras:
+            payload |= {key: value for key, value in extras.items() if value is not None}
+        self._record("train_step", step, payload)
+
+    def eval(self, step: Any, *, split: str, metrics: Mapping[str, Any]) -> None:
+        """One evaluation of one split: `loss`, `ppl`, `accuracy` (0 to 1), `n`, and any other."""
+        self._record("eval", step, {"split": _text(split) or "unknown", "metrics": _fields(metrics)})
+
+    def metrics(self, step: Any, *, kind: str, metrics: Mapping[str, Any]) -> None:
+        """Measurements of one kind."""
+        self._record("metrics", step, {"kind": _text(kind) or "unknown", "metrics": _fields(metrics)})
+
+    def alert(
+        self, *, severity: Severity | str, code: str, message: str, step: Any = None, context: Any = None
+    ) -> None:
+        """Something happened that a person should know. An unknown severity counts as a warning."""
+        known = repair.severity(severity)
+        payload: dict[str, Any] = {
+            "severity": known or Severity.WARNING,
+            "code": _text(code),
+            "message": _text(message),
+        }
+        if known is None:
+            payload["severity_"] = severity
+        self._record("alert", step, payload | {"context": _fields(context)})
+
+    def recommendation(self, recommendations: Any, *, step: Any = None, **extras: Any) -> None:
+        """Advice: `Recommendation` records or dicts with `severity`, `action` and `message`, one or a list."""
+        single = not isinstance(recommendations, Sequence) or isinstance(recommendations, str)
+        items = [_without_defaults(item) for item in ([recommendations] if single else recommendations)]
+        self._record("recommendation", step, {"recommendations": items, **extras})
+
+    def run_end(self, status: RunStatus | str = RunStatus.OK, reason: str | None = None) -> None:
+        """The run ended; the disk has every line of it when this returns."""
+        self._record(
+            RunEnd.name, None, {"status": _text(status)} | ({} if reason is None else {"reason": _text(reason)})
+        )
+
+    def log(self, event: str, step: Any = None, **fields: Any) -> None:
+        """An event of any name, for what the contract does not name."""
+        self._record(privacy.clean(_text(event) or "unknown", privacy.DEFAULT, "/event"), step, fields)
+
+    def close(self) -> None:
+        """End the run as `ok` unless it was ended, and let the file go; may be called again."""
+        if self._silent or self._appender is None:
+            return
+        if self._begun and not self._ended:
+            self.run_end(RunStatus.OK)
+        self.replaced()
+
+    def replaced(self) -> None:
+        """Let the file go without ending the run."""
+        with self._lock:
+            appender, self._appender = self._appender, None
+        if appender is not None:
+            appender.close()
+            self._claim.release()
+
+    def muted(self) -> None:
+        """Write nothing from now on: called in a forked child."""
+        self._silent = True
+
+    def __enter__(self) -> "TelemetryWriter":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None or (isinstance(error, SystemExit) and not error.code):
+            self.close()
+            return
+        status = RunStatus.ABORTED if isinstance(error, KeyboardInterrupt) else RunStatus.ERROR
+        try:
+            self.run_end(status, reason=type(error).__name__)
+        except (TelemetryError, TextViolationError):
+            _log.warning("the end of the run could not be written to %s", self.path)  # the user's error matters more
+        finally:
+            self.replaced()
+
+    def _open(self, *, resume: bool, always: bool, state_dir: str | Path | None) -> None:
+        if str(self.path) == journal.STDIN:
+            raise TelemetryError("cannot record to '-': name a file")
+        if self.path.exists():
+            runs.check(self.path)
+        appender = Appender(self.path, create=True)
+        try:
+            self._claim = recorders.claim(self.path, self, state_dir)
+        except BaseException:
+            appender.close()
+            raise
+        self._appender = appender
+        last = runs.last(self.path) if resume else None
+        if last is not None and (always or last.status != RunStatus.OK.value):
+            self.run_id = last.run_id
+
+    def _record(self, event: str, step: Any, payload: dict[str, Any]) -> None:
+        if self._silent:
+            return
+        try:
+            with self._lock:
+                self._append(self._encoder.event(time.time(), self.run_id, event, step, payload))
+                self._begun = True
+                if event in _BOUNDARIES:
+                    self._passed(event)
+        except TextViolationError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the boundary to training: a lost event must not end a run
+            self._lose(event, error)
+
+    def _append(self, line: bytes) -> None:
+        if self._appender is None:
+            raise ValueError("the writer is closed")
+        if len(line) > journal.LINE_LIMIT:
+            raise ValueError(f"the event takes {len(line)} bytes, and a line at most {journal.LINE_LIMIT}")
+        self._appender.append(line)
+        if self._losing:
+            self._losing = False
+            _log.warning("telemetry is written to %s again; %d events are lost", self.path, self.lost)
+
+    def _passed(self, boundary: str) -> None:
+        self._ended = boundary == RunEnd.name
+        if self._ended and self._appender is not None:
+            self._appender.sync()
+
+    def _lose(self, event: str, error: Exception) -> None:
+        self.lost += 1
+        if self._strict:
+            raise TelemetryError(f"cannot record {event} to {self.path}: {error}") from error
+        if not self._losing:
+            self._losing = True
+            _log.warning("cannot record %s to %s: %s; the run goes on without telemetry", event, self.path, error)
+
+
+def _policy(limit: int | None, on_violation: str) -> privacy.Policy:
+    if on_violation not in ("redact", "raise"):
+        raise ValueError(f"on_text_violation is {on_violation!r}: it takes 'redact' or 'raise'")
+    if limit is not None and (not isinstance(limit, int) or limit < 1):
+        raise ValueError(f"max_str_len is {limit!r}: it takes a positive number of characters, or None for no limit")
+    return privacy.Policy(max_str_len=limit, refuse=on_violation == "raise")
+
+
+def _checked_run_id(run_id: str | None) -> str | None:
+    if run_id is None:
+        return None
+    if not isinstance(run_id, str) or not run_id or privacy.clean(run_id, privacy.DEFAULT, "run_id") != run_id:
+        raise ValueError(f"run_id must be a text of 1 to {privacy.MAX_STR_LEN} characters without secrets")
+    return run_id
+
+
+def _fields(given: Any) -> Any:
+    """What the contract wants as an object: anything else goes under `value`, so that it is kept."""
+    if given is None:
+        return {}
+    return given if plain.is_object(given) else {"value": given}
+
+
+def _text(given: Any) -> str:
+    """What the contract wants as text, without asking an unknown object for it."""
+    if isinstance(given, str):
+        return str.__str__(given)
+    return str(given) if type(given) in (bool, int, float) else "" if given is None else type(given).__name__
+
+
+def _without_defaults(item: Any) -> Any:
+    if not isinstance(item, Recommendation):
+        return item
+    return {key: value for key, value in msgspec.structs.asdict(item).items() if value is not None and value != {}}
