@@ -4,6 +4,7 @@ Only reading a store migrates it to the schema of the MLflow that reads, and the
 again. So the store is looked at without MLflow first.
 """
 
+import re
 import sqlite3
 import time
 from contextlib import closing
@@ -12,11 +13,11 @@ from typing import Final
 from urllib.parse import quote
 
 import mlflow
-from alembic.script import ScriptDirectory
 
 from gradience.errors import TargetGoneError, UnavailableError
 
 _UNKNOWN: Final = "unknown"  # tables, and no word of the schema they follow
+_STEP: Final = re.compile(r"^(down_)?revision(?::[^=]*)? *= *[\"'](\w+)[\"']", re.MULTILINE)
 _SECOND_LOOK_S: Final = 1.0  # a store that is just being created changes its schema many times a second
 
 
@@ -42,9 +43,13 @@ def check(database: Path) -> None:
     )
 
 
-def _client_revision() -> str | None:
-    scripts = Path(mlflow.__file__).parent / "store" / "db_migrations"
-    return ScriptDirectory(str(scripts)).get_current_head()
+def _client_revision() -> str:
+    """The schema of the MLflow that is installed here: the one migration that no other builds upon."""
+    scripts = (Path(mlflow.__file__).parent / "store" / "db_migrations" / "versions").glob("*.py")
+    steps = [_STEP.findall(script.read_text(encoding="utf-8")) for script in scripts]
+    named = [(before, revision) for step in steps for before, revision in step]
+    heads = {revision for before, revision in named if not before} - {revision for before, revision in named if before}
+    return heads.pop() if len(heads) == 1 else _UNKNOWN
 
 
 def _revision(database: Path) -> str | None:

@@ -13,7 +13,7 @@ from gradience.errors import UnavailableError
 from gradience.mirror.sink import Batch, Position, Run, Tracked
 from gradience.mirror.view import ADVICE_STEP_TAG, RUN_ID_TAG
 from gradience.vnext.types import RunStatus
-from gradience_mlflow import artifacts, contents, limits, locate
+from gradience_mlflow import artifacts, contents, limits, locate, schema
 from gradience_mlflow.artifacts import Audit
 from gradience_mlflow.contents import Contents, Phase
 from gradience_mlflow.faults import translated
@@ -31,8 +31,6 @@ def connect(store: Store) -> MlflowClient:
         UnavailableError: it cannot be reached.
     """
     if store.database is not None:
-        from gradience_mlflow import schema  # needs alembic, which comes with database stores alone
-
         schema.check(store.database)
     with translated(f"Opening the MLflow store {store.address}", opening=True):
         return MlflowClient(tracking_uri=store.uri)

@@ -1,0 +1,69 @@
+"""Tests of `gradience_mlflow.store`: which MLflow store is meant."""
+
+from pathlib import Path
+
+import pytest
+from gradience_mlflow import MLflowSink
+from gradience_mlflow.store import resolve
+
+CWD = Path("/home/someone/project")
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("sqlite:///mlflow.db", "sqlite:////home/someone/project/mlflow.db"),
+        ("sqlite:////data/a b/mlflow.db", "sqlite:////data/a b/mlflow.db"),
+        ("http://host:5000/", "http://host:5000"),
+        ("https://host/mlflow/", "https://host/mlflow"),
+        ("mlruns", "file:///home/someone/project/mlruns"),
+        ("./mlruns", "file:///home/someone/project/mlruns"),
+        ("file:mlruns", "file:///home/someone/project/mlruns"),
+        ("file:///data/mlruns", "file:///data/mlruns"),
+        ("databricks", "databricks"),
+        ("databricks://profile", "databricks://profile"),
+    ],
+)
+def test_an_address_is_absolute(given: str, expected: str) -> None:
+    """The same store has the same address from every directory."""
+    assert resolve(given, {}, CWD).address == expected
+
+
+def test_the_option_wins_over_the_environment() -> None:
+    """What was named is meant."""
+    environ = {"MLFLOW_TRACKING_URI": "http://elsewhere"}
+    assert resolve("http://here", environ, CWD).uri == "http://here"
+    assert resolve(None, environ, CWD).uri == "http://elsewhere"
+
+
+def test_the_default_is_mlflows_own(tmp_path: Path) -> None:
+    """An sqlite file in the working directory, unless that holds experiments of the older file store."""
+    assert resolve(None, {}, tmp_path).uri == f"sqlite:///{tmp_path}/mlflow.db"
+    (tmp_path / "mlruns" / "0").mkdir(parents=True)
+    (tmp_path / "mlruns" / "0" / "meta.yaml").touch()
+    assert resolve(None, {}, tmp_path).uri == f"file://{tmp_path}/mlruns"
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ("https://user:secret@host:5000/ui", "https://host:5000/ui"),
+        ("https://host?token=secret", "https://host"),
+        ("postgresql://user:secret@host/db?password=secret", "postgresql://host/db"),
+        ("sqlite:////home/a@b/mlflow.db", "sqlite:////home/a@b/mlflow.db"),
+    ],
+)
+def test_an_address_has_no_credentials(given: str, shown: str) -> None:
+    """User, password and query reach MLflow alone."""
+    store = resolve(given, {}, CWD)
+    assert store.address == shown
+    assert store.uri == given
+
+
+def test_a_target_names_store_and_experiment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two sinks share a cursor exactly when they write to the same place."""
+    assert MLflowSink(tracking_uri="http://host/").target == "http://host"
+    assert MLflowSink(tracking_uri="http://host", experiment="e").target == "http://host#experiment=e"
+    assert MLflowSink(tracking_uri="http://host", experiment="e", run="r").target == "http://host#run=r"
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "e")
+    assert MLflowSink(tracking_uri="http://host").target == "http://host#experiment=e"
