@@ -3,7 +3,7 @@
 
 PYTHON ?= python3
 VENV := .venv
-PIP := $(VENV)/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+PIP := $(VENV)/bin/pip install --quiet --quiet --disable-pip-version-check --constraint constraints.txt
 MLFLOW_STORE := sqlite:///runs/mlflow.db
 
 # MLflow and the Hub have nothing to fetch or to report here.
@@ -38,7 +38,7 @@ test: $(VENV)/installed-test
 	$(VENV)/bin/pytest
 
 bench: $(VENV)/installed-test
-	$(VENV)/bin/pytest tests/benchmarks -s -q
+	@for bench in tests/benchmarks/bench_*.py; do echo; echo "== $$bench"; $(VENV)/bin/python $$bench || exit 1; done
 
 lint: $(VENV)/installed-test
 	$(VENV)/bin/ruff check

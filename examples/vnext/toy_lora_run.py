@@ -161,7 +161,7 @@ def train(
         loss.backward()  # type: ignore[no-untyped-call]
         grad_norm = torch.nn.utils.clip_grad_norm_(trainable, MAX_GRAD_NORM)
         optimizer.step()
-        telemetry.train_step(step, loss=loss, lr=schedule.get_last_lr(), grad_norm=grad_norm)
+        telemetry.train_step(step, loss=loss, lr=schedule.get_last_lr()[0], grad_norm=grad_norm)
         schedule.step()
         if step % EVAL_EVERY == 0 or step == steps:
             record_evals(model, splits, telemetry, step, device)
