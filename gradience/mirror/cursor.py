@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from gradience.mirror.history import History
+from gradience.mirror.sink import Tracked
 from gradience.vnext import state
 
 log = logging.getLogger("gradience.mirror")
@@ -54,6 +55,12 @@ class Cursor(msgspec.Struct, frozen=True, kw_only=True):
     state: Delivery = Delivery.BEHIND
     error: str | None = None
     updated: float = 0.0
+
+    @property
+    def tracked(self) -> dict[str, Tracked]:
+        """The tracked runs, by the run_id that each mirrors."""
+        marks = self.runs.items()
+        return {run_id: Tracked(id=mark.tracked, url=mark.url) for run_id, mark in marks if mark.tracked is not None}
 
 
 class CursorFile:

@@ -12,11 +12,12 @@ from pathlib import Path
 import msgspec
 
 from gradience.errors import ExtraMissingError, InputError, RejectedError, TargetGoneError, UnavailableError
+from gradience.mirror import reason
 from gradience.mirror.cursor import CursorFile, Delivery
 from gradience.mirror.deadletters import DeadLetters
 from gradience.mirror.groups import Group, groups
 from gradience.mirror.ledger import Ledger
-from gradience.mirror.pace import Endurance, Pace, one_line
+from gradience.mirror.pace import Endurance, Pace
 from gradience.mirror.sink import Sink, Tracked
 from gradience.mirror.tail import Tail
 
@@ -98,14 +99,13 @@ class _Drain:
 
     def _outcome(self) -> Outcome:
         cursor = self._ledger.cursor
-        runs = {key: Tracked(id=mark.tracked, url=mark.url) for key, mark in cursor.runs.items() if mark.tracked}
         return msgspec.structs.replace(
             self._counts,
             state=cursor.state,
             line=cursor.line,
             behind=self._tail.remaining(),
             error=cursor.error,
-            runs=runs,
+            runs=cursor.tracked,
         )
 
     def _loop(self) -> None:
@@ -171,18 +171,18 @@ class _Drain:
         return all(self._deliver(half, TRIES if len(half.records) == 1 else 1) for half in group.halves())
 
     def _bury(self, group: Group) -> bool:
-        reason = self._reason
-        verdict = self._attempt(lambda: self._write_letter(group, reason))
+        why = self._reason
+        verdict = self._attempt(lambda: self._write_letter(group, why))
         if verdict is _Verdict.ACCEPTED:
-            log.warning("%s: line %d set aside in dead letters: %s", self._sink.name, group.records[0].line, reason)
+            log.warning("%s: line %d set aside in dead letters: %s", self._sink.name, group.records[0].line, why)
             self._ledger.passed(group)
             self._ledger.save()
             self._moved(rejected=1)
         return verdict is _Verdict.ACCEPTED
 
-    def _write_letter(self, group: Group, reason: str) -> None:
+    def _write_letter(self, group: Group, why: str) -> None:
         try:
-            self._letters.bury(group.records[0], reason)
+            self._letters.bury(group.records[0], why)
         except OSError as error:
             raise UnavailableError(f"cannot write dead letters: {error.strerror}") from error
 
@@ -195,15 +195,15 @@ class _Drain:
             except (InputError, ExtraMissingError):
                 raise
             except TargetGoneError as gone:
-                self._reason = one_line(gone)
+                self._reason = reason.of(gone)
                 self._park()
                 return _Verdict.HALTED
             except RejectedError as rejected:
-                self._reason = one_line(rejected)
+                self._reason = reason.of(rejected)
                 return _Verdict.REFUSED
             except Exception as error:  # noqa: BLE001 - a sink is foreign code, and no fault of it may lose a line
                 faults += not isinstance(error, UnavailableError)
-                self._reason = one_line(error) if faults == 0 else f"{type(error).__name__}: {one_line(error)}"
+                self._reason = reason.of(error) if faults == 0 else f"{type(error).__name__}: {reason.of(error)}"
             else:
                 return _Verdict.ACCEPTED
             if faults >= tries:

@@ -7,8 +7,6 @@ from collections.abc import Callable
 
 import msgspec
 
-from gradience.vnext import privacy
-
 log = logging.getLogger("gradience.mirror")
 
 FIRST_WAIT_S = 0.5
@@ -78,9 +76,3 @@ class Endurance:
         if self._failures == 1 or now - self._said >= REPEAT_S:
             log.warning("%s: not delivered, will try again (attempt %d): %s", self._sink, self._failures, reason)
             self._said = now
-
-
-def one_line(error: BaseException) -> str:
-    """An error as one short line that is safe to keep: secrets are masked."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return privacy.clean(text[:300], privacy.Policy(max_str_len=None), "")

@@ -49,7 +49,7 @@ def find(name: str) -> Callable[..., Sink]:
         factory: Callable[..., Sink] = metadata.EntryPoint(name, sink.value, GROUP).load()
     except ModuleNotFoundError as missing:
         raise ExtraMissingError(
-            f"Sink {name!r} needs {missing.name!r}, which is missing: {_install_line(name)}."
+            f"Sink {name!r} needs {missing.name!r}, which is missing: {install_line(name)}."
         ) from None
     except (ImportError, AttributeError) as broken:
         raise InputError(
@@ -92,10 +92,11 @@ def _only(name: str) -> Installed:
         owners = " and ".join(sink.distribution for sink in claims)
         raise InputError(f"Sink {name!r} is claimed by {owners}: uninstall one of them.")
     known = ", ".join(names()) or "none"
-    raise InputError(f"No sink named {name!r} is installed (installed: {known}): {_install_line(name)}.")
+    raise InputError(f"No sink named {name!r} is installed (installed: {known}): {install_line(name)}.")
 
 
-def _install_line(name: str) -> str:
+def install_line(name: str) -> str:
+    """What makes a sink of this name usable."""
     if name in OURS:
         return f"install the extra [{name}], in a checkout: pip install -e '.[{name}]'"
     return "install the distribution that offers it, then `gradience sinks` lists it"

@@ -6,13 +6,16 @@ part of a metric's name before its last slash is a section in the trackers' page
 
 import json
 import math
-from collections.abc import Iterator, Mapping
-from typing import Any, Final, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
+
+import msgspec
 
 from gradience.mirror.sink import Batch
+from gradience.vnext import codec
 from gradience.vnext.nonfinite import name as spelling
 from gradience.vnext.record import Record
-from gradience.vnext.types import Alert, Eval, Metrics, RecommendationEvent, RunStart, TrainStep
+from gradience.vnext.types import ENVELOPE, Alert, Eval, Metrics, RecommendationEvent, RunStart, TrainStep
 
 Scalar = str | int | float | bool
 
@@ -24,9 +27,10 @@ _RESERVED: Final = (RUN_ID_TAG, CURSOR_TAG)
 _UNFOLDED: Final = ("by_type",)  # a level of the audit that its children do without: lora_audit/attn/...
 _TABLES: Final = {"lora_audit": ("modules", "adapter", "audit_version")}  # facts for an artifact, no curves
 _COLONS: Final = 5  # one after each key of the envelope
+_STEP_KEYS: Final = frozenset((*ENVELOPE, *TrainStep.__struct_fields__))
 
 
-class Point(NamedTuple):
+class Point(msgspec.Struct, frozen=True, gc=False):
     """One finite value of one metric; `ts` is Unix seconds, `step` is 0 for an event that has none."""
 
     key: str
@@ -124,7 +128,7 @@ def _older(step: int | None, newest: int | None) -> bool:
     return step is not None and newest is not None and step < newest
 
 
-def _values(record: Record) -> Iterator[tuple[str, float]]:
+def _values(record: Record) -> Iterable[tuple[str, float]]:
     event = record.event
     if isinstance(event, TrainStep):
         return _step_values(record, event)
@@ -133,26 +137,28 @@ def _values(record: Record) -> Iterator[tuple[str, float]]:
     if isinstance(event, Metrics):
         tables = _TABLES.get(event.kind, ())
         return _numbers(event.kind, {key: value for key, value in event.metrics.items() if key not in tables})
-    return iter(())
+    return ()
 
 
-def _step_values(record: Record, event: TrainStep) -> Iterator[tuple[str, float]]:
+def _step_values(record: Record, event: TrainStep) -> list[tuple[str, float]]:
+    found = []
     if event.loss is not None:
-        yield "train/loss", event.loss
-    if event.lr is not None:
-        yield from _learning_rates(event.lr)
+        found.append(("train/loss", event.loss))
+    if isinstance(event.lr, float):
+        found.append(("train/lr", event.lr))
+    elif event.lr is not None:
+        found.extend(_learning_rates(event.lr))
     if event.grad_norm is not None:
-        yield "train/grad_norm", event.grad_norm
+        found.append(("train/grad_norm", event.grad_norm))
     if _may_have_extras(record.raw, event):
-        for key, value in record.extras.items():
-            yield from _numbers(f"train/{key}", value)
+        for key, value in codec.decode_mapping(record.raw).items():
+            if key not in _STEP_KEYS:
+                found.extend(_numbers(f"train/{key}", value))
+    return found
 
 
-def _learning_rates(lr: float | list[float | None]) -> Iterator[tuple[str, float]]:
-    """`train/lr`, or `train/lr_<n>` for each parameter group when there are several."""
-    if not isinstance(lr, list):
-        yield "train/lr", lr
-        return
+def _learning_rates(lr: list[float | None]) -> Iterator[tuple[str, float]]:
+    """`train/lr_<n>` for each parameter group, `train/lr` for an only one."""
     for index, value in enumerate(lr):
         if value is not None:
             yield "train/lr" if len(lr) == 1 else f"train/lr_{index}", value

@@ -6,31 +6,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Final
 from uuid import uuid4
 
 from gradience.mirror.history import History
 from gradience.mirror.sink import Batch, Position, Run, Sink, Tracked
-from gradience.vnext import codec
+from gradience.testing import samples
 from gradience.vnext.record import Record
-from gradience.vnext.types import SCHEMA
 
 CLOSE_S: Final = 5.0
 _SLACK_S: Final = 5.0  # a busy machine may be late, a sink that blocks is later
-_STARTED: Final = 1_700_000_000.0
-_WELCOME: Final = ("gradience", "msgspec", "click", "yaml")  # what a command imports anyway
-
-_EVENTS: Final[tuple[dict[str, Any], ...]] = (
-    {"event": "run_start", "step": None, "config": {"lora": {"r": 8}}, "meta": {"experiment": "conformance"}},
-    {"event": "train_step", "step": 1, "loss": 2.5, "lr": 1e-4, "tokens": 512},
-    {"event": "train_step", "step": 2, "loss": float("nan"), "lr": [1e-4, 2e-4]},
-    {"event": "eval", "step": 2, "split": "test", "metrics": {"accuracy": 0.5, "n": 10}},
-    {"event": "alert", "step": 2, "severity": "warning", "code": "LOSS_NAN", "message": "The loss is not a number"},
-    {"event": "metrics", "step": 2, "kind": "spectral", "metrics": {"attn": {"kappa_mean": 3.0}, "names": ["a", "b"]}},
-    {"event": "recommendation", "step": 2, "recommendations": [], "verdict": "ok", "codes": []},
-    {"event": "of_a_later_version", "step": 3, "anything": [1, 2, 3]},
-    {"event": "run_end", "step": None, "status": "ok"},
-)
 
 
 def check_sink(
@@ -70,11 +55,11 @@ def _check_identity(factory: Callable[[], Sink], secrets: Sequence[str]) -> None
 def _check_import(module: str) -> None:
     """In a fresh interpreter, where nothing hides what the sink's module imports."""
     script = (
-        "import importlib, sys; before = set(sys.modules); importlib.import_module(sys.argv[1]);"
+        "import gradience.mirror.drain, importlib, sys; before = set(sys.modules); importlib.import_module(sys.argv[1]);"
         "print(*{name.partition('.')[0] for name in set(sys.modules) - before})"
     )
     done = subprocess.run([sys.executable, "-c", script, module], capture_output=True, text=True, check=False)
-    own = (*_WELCOME, module.partition(".")[0])
+    own = ("gradience", module.partition(".")[0])
     foreign = {name for name in done.stdout.split() if name not in sys.stdlib_module_names and name not in own}
     _require(not foreign, f"importing {module} imports {', '.join(sorted(foreign))}: leave that to open")
 
@@ -109,7 +94,7 @@ def _check_repetition(
     factory: Callable[[], Sink], contents: Callable[[Tracked], object], run: Run, tracked: Tracked
 ) -> None:
     before = contents(tracked)
-    for size in (1, 4, len(_EVENTS)):
+    for size in (1, 4, 1000):
         sink = factory()
         sink.open(run)
         for batch in _batches(run, size):
@@ -137,11 +122,11 @@ def _close(sink: Sink, which: str) -> None:
 
 
 def _run() -> Run:
-    return Run(run_id=f"conformance-{uuid4().hex[:12]}", journal="/conformance/run.jsonl", started=_STARTED)
+    return Run(run_id=f"conformance-{uuid4().hex[:12]}", journal="/conformance/run.jsonl", started=samples.STARTED)
 
 
 def _batches(run: Run, size: int) -> list[Batch]:
-    records = _records(run.run_id)
+    records = tuple(samples.records(samples.every_event(run.run_id)))
     parts = [records[start : start + size] for start in range(0, len(records), size)]
     return [_batch(part, records[: part[0].line - 1]) for part in parts]
 
@@ -157,15 +142,6 @@ def _batch(records: tuple[Record, ...], before: tuple[Record, ...]) -> Batch:
         advised=history.advised,
         nonfinite=history.nonfinite,
     )
-
-
-def _records(run_id: str) -> tuple[Record, ...]:
-    end, records = 0, []
-    for number, event in enumerate(_EVENTS, start=1):
-        raw = codec.encode({"schema": SCHEMA, "ts": _STARTED + number, "run_id": run_id, **event})
-        end += len(raw)
-        records.append(Record(number, end, raw, codec.decode(raw)))
-    return tuple(records)
 
 
 def _require(kept: bool, otherwise: str) -> None:

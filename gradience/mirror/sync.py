@@ -1,0 +1,101 @@
+"""Catch a tracker up with a journal: one drain under the cursor's lock, so that two drainers never work at once."""
+
+import logging
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+import msgspec
+
+from gradience.mirror.cursor import CursorFile, Delivery
+from gradience.mirror.drain import Outcome, drain
+from gradience.mirror.pace import Endurance, Pace
+from gradience.mirror.sink import Sink
+from gradience.vnext import journal, lock
+
+log = logging.getLogger("gradience.mirror")
+
+PATIENCE_S = 30.0  # without any progress: a restart of a tracker's server is waited out, an outage is not
+CLOSE_S = 10.0  # for a sink to let go when everything is said
+LOOK_S = 0.2  # between two looks at a cursor that another process moves
+
+
+def sync(
+    path: Path,
+    sink: Sink,
+    *,
+    deadline_s: float | None = None,
+    patience_s: float | None = PATIENCE_S,
+    from_start: bool = False,
+    state_dir: Path | None = None,
+    progress: Callable[[int], object] = lambda _line: None,
+) -> Outcome:
+    """Deliver a journal's lines, and let the sink go.
+
+    `deadline_s` bounds all of it, `patience_s` the time without progress. While another process delivers to the same
+    target, it is waited for: until it has passed the lines that are there now, or, for `from_start`, has ended.
+
+    Raises:
+        GradienceError: as `drain` raises, or no folder for the cursor can be written.
+    """
+    with journal.open_bytes(path):
+        store = CursorFile(path, sink.name, sink.target, state_dir)
+    pace = Pace(deadline_s=deadline_s, patience_s=patience_s)
+    began = pace.clock()
+    queue = _Queue(path, store, pace, from_start)
+    try:
+        while True:
+            with ExitStack() as stack:
+                if _is_free(store, stack):
+                    left = None if deadline_s is None else max(0.0, began + deadline_s - pace.clock())
+                    pace = msgspec.structs.replace(pace, deadline_s=left)
+                    return drain(path, sink, store, pace, from_start=from_start, progress=progress)
+            if (outcome := queue.look()) is not None:
+                return outcome
+            time.sleep(LOOK_S)
+    finally:
+        sink.close(None, CLOSE_S)
+
+
+def _is_free(store: CursorFile, stack: ExitStack) -> bool:
+    """Whether this process may deliver, for as long as the stack is open."""
+    try:
+        stack.callback(lock.acquire(store.lock).release)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        log.warning("Cannot lock %s (%s): make sure that nothing else delivers to this target.", store.lock, error)
+    return True
+
+
+class _Queue:
+    """Behind another drainer of the same target: its cursor tells when our lines have passed too."""
+
+    def __init__(self, path: Path, store: CursorFile, pace: Pace, from_start: bool) -> None:
+        self._path = path
+        self._store = store
+        self._endurance = Endurance(pace, store.path.stem)
+        self._lines: int | None = None
+        self._seen = 0
+        self._until_free = from_start
+
+    def look(self) -> Outcome | None:
+        """What there is to report; None while it is worth waiting."""
+        if self._lines is None:
+            self._lines = sum(1 for _ in journal.read(self._path))
+        cursor = self._store.load()
+        line = cursor.line if cursor else 0
+        if line > self._seen:
+            self._seen = line
+            self._endurance.progressed()
+        done = line >= self._lines and not self._until_free
+        if not done and not self._endurance.is_over():
+            return None
+        return Outcome(
+            state=Delivery.UP_TO_DATE if done else Delivery.BEHIND,
+            line=line,
+            behind=max(0, self._lines - line),
+            error=None if done else f"{lock.holder(self._store.lock) or 'another process'} is delivering",
+            runs=cursor.tracked if cursor else {},
+        )
