@@ -55,17 +55,19 @@ class Scan:
 
     def __iter__(self) -> Iterator[Line]:
         """The lines; raises TelemetryError if the file cannot be read."""
-        number, end = self.line, self.end
         for block, skipped in self.blocks():
-            for raw in io.BytesIO(block).readlines():
-                number += 1
-                end += len(raw) + skipped
-                self.line, self.end = number, end
-                yield Line(number, end, raw, skipped)
+            for raw in io.BytesIO(block):
+                self.line += 1
+                self.end += len(raw) + skipped
+                yield Line(self.line, self.end, raw, skipped)
                 skipped = 0
 
     def blocks(self) -> Iterator[tuple[bytes, int]]:
-        """Bytes that end with a newline, but for the head of a line over the limit, which is a block of its own."""
+        """Whole lines in large pieces, each with how many bytes of its first line are left out.
+
+        The head of a line over the limit is a piece of its own, and has no newline. `line` and `end` stay as they are:
+        whoever takes the pieces apart keeps them.
+        """
         rest = _Rest()
         for chunk in self._chunks():
             cut = chunk.rfind(b"\n") + 1
