@@ -14,9 +14,11 @@ import msgspec
 from mlflow import MlflowClient
 from mlflow.entities import Run as TrackedRun
 
+from gradience.audit import columns
 from gradience.errors import UnavailableError
 from gradience.mirror import view
 from gradience.mirror.sink import Batch
+from gradience.policy import audit_event
 from gradience.vnext.record import Record
 from gradience.vnext.types import Metrics
 from gradience_mlflow import limits
@@ -29,8 +31,6 @@ REPORT_FILE: Final = "report.md"
 NOTE_TAG: Final = "mlflow.note.content"
 OUR_NOTE_TAG: Final = "gradience.note"  # a hash of the note as we wrote it
 MISSING_TAG: Final = "gradience.artifacts_missing"
-_KIND: Final = "lora_audit"
-_SCHEMA: Final = "gradience.audit/v1"
 _FRAME: Final = ("schema", "run_id", "step", "ts", "advice")  # of audit.json, around the audit's own fields
 
 
@@ -87,7 +87,7 @@ def _publish(client: MlflowClient, run: TrackedRun, audit: Audit, advice: dict[s
 
 
 def _document(audit: Audit, advice: dict[str, Any] | None) -> str:
-    frame = {"schema": _SCHEMA, "run_id": audit.run_id, "step": audit.step, "ts": audit.ts}
+    frame = {"schema": audit_event.DOCUMENT_SCHEMA, "run_id": audit.run_id, "step": audit.step, "ts": audit.ts}
     return msgspec.json.format(msgspec.json.encode({**frame, **audit.metrics, "advice": advice}), indent=2).decode()
 
 
@@ -152,7 +152,7 @@ def _newest(found: list[Audit], advised: int | None) -> Audit | None:
 
 
 def _is_audit(record: Record) -> bool:
-    return isinstance(record.event, Metrics) and record.event.kind == _KIND
+    return isinstance(record.event, Metrics) and record.event.kind == columns.KIND
 
 
 def _audit(record: Record) -> Audit:

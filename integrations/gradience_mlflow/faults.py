@@ -27,6 +27,14 @@ _GONE_CODES: Final = {
 }
 _REJECTED_CODES: Final = {"BAD_REQUEST", "INVALID_PARAMETER_VALUE"}
 _GONE_WORDS: Final = re.compile(r"must be in the 'active' state|out-of-date database schema|UnsupportedModelRegistry")
+_PERSONAL: Final = (  # only a person can mend these: a driver that is not installed, a folder that cannot be used
+    ImportError,
+    FileExistsError,
+    FileNotFoundError,
+    IsADirectoryError,
+    NotADirectoryError,
+    PermissionError,
+)
 _TOO_LARGE: Final = re.compile(r"error code 413\b")
 _SECRETS: Final = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_USERNAME")
 _LONGEST: Final = 400  # characters of the cause in a message
@@ -63,7 +71,7 @@ def plain(error: BaseException) -> str:
 def _kind(error: Exception) -> type[SinkError] | None:
     if isinstance(error, MlflowException):
         return _mlflow_kind(error)
-    if isinstance(error, ImportError | PermissionError):  # no driver of the database or the artifact store; no access
+    if isinstance(error, _PERSONAL):
         return TargetGoneError
     if isinstance(error, RequestException | OSError) or type(error).__name__ == "OperationalError":  # SQLAlchemy's
         return UnavailableError
