@@ -35,7 +35,7 @@ def _record(spectra: Mapping[str, Sequence[float]], energy_level: float = 0.95, 
         adapter_weights_path="out/adapter/adapter_model.safetensors",
         r=top,
         lora_alpha=top,
-        dtype="float32",
+        dtype="F32",
         fingerprint="sha256:" + "0" * 64,
     )
     return AuditRecord(

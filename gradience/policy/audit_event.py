@@ -26,7 +26,7 @@ def metrics(record: AuditRecord, advice: Advice) -> dict[str, Any]:
 def recommendation(record: AuditRecord, advice: Advice) -> dict[str, Any]:
     """The payload of the `recommendation` event: the findings, and the advice as flat searchable fields."""
     return {
-        "recommendations": msgspec.to_builtins(advice.recommendations),
+        "recommendations": msgspec.to_builtins(list(advice.recommendations)),
         "verdict": advice.verdict,
         "codes": list(advice.codes),
         "suggestion": advice.suggestion,

@@ -171,7 +171,7 @@ GATES: Final[tuple[Rule[AuditCase], ...]] = (
         confidence="certain",
         find=abstained,
         message="Rank advice withheld: {reason}.",
-        source="PEFT's documentation of its initialisations; toy runs: k@90 at 10 % of training is off by 2x both ways",
+        source="PEFT's documentation of its initialisations; toy runs: k@90 at 10% of training is off by 2x both ways",
         thresholds={"planned_share_min": 0.2},
         limits="The spectra are recorded for reference only.",
     ),
@@ -183,15 +183,15 @@ RULES: Final[tuple[Rule[AuditCase], ...]] = (
         severity=Severity.INFO,
         confidence="medium",
         find=over_provisioned,
-        message="{energy_level:.0%} of the update energy of 90 % of the modules (weighted by energy) fits in "
+        message="{energy_level:.0%} of the update energy of 90% of the modules (weighted by energy) fits in "
         "rank {suggested_rank} (trained: {current_r}).",
-        source="PEFT lora_conversion table: 95 % energy cost 0.3 points, 90 % 1.4; r/2 and p90 are heuristics "
+        source="PEFT lora_conversion table: 95% energy cost 0.3 points, 90% 1.4; r/2 and p90 are heuristics "
         "(planted ranks: 44 of 54 found, 2 of 12 false at the exact rank, 0 of 6 below it)",
         thresholds={"share_of_r_max": ranks.WORTH_TESTING_SHARE, "r_min": ranks.WORTH_TESTING_RANK, "quantile": 0.9},
         hypothesis="Compressing the trained adapter to rank {suggested_rank} keeps held-out quality: {energy_kept:.1%} "
         "of the energy stays, {params_saved_share:.0%} of the parameters go.",
         test="With PEFT >= 0.19: save_as_lora(OUT, model, rank={suggested_rank}); then the same held-out evaluation "
-        "of both adapters. A drop beyond one standard error, or 0.5 % of the metric, refutes it.",
+        "of both adapters. A drop beyond one standard error, or 0.5% of the metric, refutes it.",
         limits="Not shown: that training at rank {suggested_rank} would do as well. Energy is blind to the data; "
         "a quantised base must be the same one in both evaluations.",
     ),

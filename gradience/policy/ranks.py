@@ -11,8 +11,8 @@ import msgspec
 
 from gradience.audit import ladder
 from gradience.audit.record import AuditRecord, ModuleAudit
+from gradience.audit.safetensors_file import ITEM_BYTES
 
-BYTES: Final = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2, "float8_e4m3fn": 1, "float8_e5m2": 1}
 WORTH_TESTING_RANK: Final = 8  # below this the grid is too coarse and the saving trivial
 WORTH_TESTING_SHARE: Final = 0.5  # of the trained rank: heuristic, see docs/USER_MANUAL.md for its measured errors
 
@@ -69,7 +69,7 @@ def candidates(record: AuditRecord) -> list[Candidate]:
 def _candidate(record: AuditRecord, index: int, rank: int) -> Candidate:
     worst = max(record.modules, key=lambda module: module.residuals[index])
     params = sum(_params_at(module, rank) for module in record.modules)
-    size = BYTES.get(record.adapter.dtype or "")
+    size = ITEM_BYTES.get(record.adapter.dtype or "")
     return Candidate(
         rank=rank,
         energy_kept=record.energy_kept[index],

@@ -84,16 +84,15 @@ def _adapter(adapter: AdapterInfo, summary: AuditSummary) -> str:
 
 def _suggestion(advice: Advice) -> str:
     asked = advice.ranks
-    level = f"{asked.energy_level:.0%}".replace("%", " %")
     if advice.verdict in ("abstain", "error"):
         return "none"
-    measured = f"{level} energy: median rank {asked.suggested_rank_median}, p90 rank {asked.suggested_rank_p90}"
+    found = f"median rank {asked.suggested_rank_median}, p90 rank {asked.suggested_rank_p90} of {asked.current_r}"
     doing = {
         "compress": f"compress to rank {advice.suggested_rank} and compare",
         "probe_higher_rank": "train once at a higher rank and compare",
         "none": "none",
     }[advice.suggestion]
-    return f"{doing} ({measured} of {asked.current_r})"
+    return f"{doing} ({asked.energy_level:.0%} energy: {found})"
 
 
 def _findings(advice: Advice, *, verbose: bool) -> list[str]:

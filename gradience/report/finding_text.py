@@ -16,7 +16,7 @@ COLOURS: Final = {Severity.INFO: "cyan", Severity.WARNING: "yellow", Severity.ER
 
 def severity(level: Severity) -> str:
     """The severity as a coloured word."""
-    return click.style(level.value, fg=COLOURS[level], bold=level.rank >= Severity.ERROR.rank)
+    return click.style(level.value, fg=COLOURS[level], bold=level.rank >= Severity.ERROR.rank or None)
 
 
 def full(finding: Recommendation, *, evidence: bool = False) -> list[str]:

@@ -56,9 +56,8 @@ def _verdict(advice: Mapping[str, Any]) -> str:
 
 def _findings(advice: Mapping[str, Any]) -> list[Recommendation]:
     found = advice.get("recommendations")
-    if not isinstance(found, list):
-        return []
-    return [one for one in map(_recommendation, found) if one is not None]
+    listed = found if isinstance(found, list | tuple) else ()
+    return [one for one in map(_recommendation, listed) if one is not None]
 
 
 def _recommendation(value: object) -> Recommendation | None:

@@ -12,7 +12,7 @@ def count(value: float | None) -> str:
     if value is None or not math.isfinite(value):
         return _special(value)
     for size, unit in _UNITS:
-        if round(abs(value) / size, 1) >= 1:
+        if abs(value) >= 0.99995 * size:  # what one decimal rounds up to the unit
             return f"{value / size:.1f}{unit}"
     return f"{value:.0f}"
 
@@ -40,6 +40,14 @@ def megabytes(size: float | None) -> str:
     if size is None:
         return MISSING
     return f"{size / 1e6:.1f}" if size >= 1e5 else f"{size / 1e6:.3f}"
+
+
+def duration(seconds: float) -> str:
+    """A length of time in its largest sensible unit."""
+    for length, unit in ((86_400, "days"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{seconds:.1f} s"
 
 
 def _special(value: float | None) -> str:

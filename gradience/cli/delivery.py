@@ -1,0 +1,112 @@
+"""Mirroring a run into trackers on behalf of another command: each in a process of its own, within a deadline."""
+
+import logging
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from textwrap import shorten
+from typing import Final
+
+import click
+import msgspec
+
+from gradience.cli import output
+from gradience.mirror import reason, registry
+from gradience.mirror.child import in_child
+from gradience.mirror.cursor import Delivery
+from gradience.mirror.drain import Outcome
+from gradience.mirror.sink import Tracked
+from gradience.report.plain import plain
+
+REASON_WIDTH: Final = 200  # characters of a tracker's own words
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """Which trackers are to hear of a run; `options` are those of the sinks."""
+
+    names: tuple[str, ...]
+    options: dict[str, str]
+    deadline_s: float
+
+
+class Delivered(msgspec.Struct, frozen=True, kw_only=True):
+    """How one tracker stands now."""
+
+    name: str
+    up_to_date: bool
+    tracked: Tracked | None
+    error: str | None
+
+
+def check(request: Request) -> None:
+    """Refuse a tracker that is not there, or an option that it does not take, before any work is done.
+
+    Raises:
+        GradienceError: no such sink.
+        click.UsageError: no such option, or options for no sink.
+    """
+    if request.options and not request.names:
+        raise click.UsageError(
+            f"{', '.join(map(_flag, request.options))} says where --log-to goes: give --log-to as well"
+        )
+    for name in request.names:
+        foreign = registry.unknown_options(registry.find(name), dict(request.options))
+        if foreign:
+            raise click.UsageError(f"the sink {name} does not take {', '.join(map(_flag, foreign))}")
+
+
+def deliver(journal: Path, run_id: str, request: Request) -> list[Delivered]:
+    """Catch every tracker up with the journal, and say where to look; or what is behind, and what catches up."""
+    return [_deliver(journal, run_id, name, request) for name in request.names]
+
+
+def _deliver(journal: Path, run_id: str, name: str, request: Request) -> Delivered:
+    with _overheard() as remarks:
+        outcome = in_child(journal, name, request.options, request.deadline_s)
+    done = Delivered(
+        name=name,
+        up_to_date=outcome.state is Delivery.UP_TO_DATE,
+        tracked=outcome.runs.get(run_id),
+        error=outcome.error,
+    )
+    # What the child said while it tried in vain is in the outcome's error: one line is enough.
+    for remark in remarks if done.up_to_date else []:
+        output.talk(plain(remark))
+    output.talk(_said(journal, done, outcome, request))
+    return done
+
+
+@contextmanager
+def _overheard() -> Iterator[list[str]]:
+    """What the mirror logs meanwhile, kept back."""
+    remarks: list[str] = []
+    logger, handler = logging.getLogger("gradience.mirror"), logging.Handler()
+    handler.emit = lambda record: remarks.append(record.getMessage())  # type: ignore[method-assign]
+    propagates, logger.propagate = logger.propagate, False
+    logger.addHandler(handler)
+    try:
+        yield remarks
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = propagates
+
+
+def _said(journal: Path, done: Delivered, outcome: Outcome, request: Request) -> str:
+    if not done.up_to_date:
+        why = shorten(plain(outcome.error or "not done at the deadline"), REASON_WIDTH, placeholder="...")
+        return (
+            f"{done.name} is behind ({why}). Nothing is lost: catch up with: {_catch_up(journal, done.name, request)}"
+        )
+    where = "up to date" if done.tracked is None else plain(f"run {done.tracked.id}  {done.tracked.url or ''}").rstrip()
+    refused = f" ({outcome.rejected} lines were refused)" if outcome.rejected else ""
+    return f"{done.name}: {where}{refused}"
+
+
+def _catch_up(journal: Path, name: str, request: Request) -> str:
+    options = [part for key, value in request.options.items() for part in (_flag(key), reason.safe(value))]
+    return shlex.join(["gradience", "sync", plain(journal), "--to", name, *options])
+
+
+def _flag(option: str) -> str:
+    return f"--{option.replace('_', '-')}"

@@ -1,0 +1,79 @@
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from gradience.audit.record import AuditRecord
+from gradience.policy import audit_event
+from gradience.policy.advice import advise
+from gradience.report.markdown import LIMIT, audit_note
+
+MakeRecord = Callable[..., AuditRecord]
+AMPLE = [8.0, 6.0, 4.0, 2.0, *[0.1] * 28]
+
+
+def _payloads(record: AuditRecord) -> tuple[dict[str, Any], dict[str, Any]]:
+    advice = advise(record)
+    both = audit_event.metrics(record, advice), audit_event.recommendation(record, advice)
+    return json.loads(json.dumps(both[0])), json.loads(json.dumps(both[1]))
+
+
+def test_the_first_line_is_the_verdict(make_record: MakeRecord) -> None:
+    """Trackers fold a note after a few lines."""
+    note = audit_note(*_payloads(make_record({"0.q_proj": AMPLE})))
+    assert note.splitlines()[0] == "**Verdict: review** (medium confidence): a smaller rank is worth testing."
+
+
+def test_a_finding_comes_with_its_test_and_limits(make_record: MakeRecord) -> None:
+    """The note alone lets a reader act."""
+    note = audit_note(*_payloads(make_record({"0.q_proj": AMPLE})))
+    assert "**over\\_provisioned** (info, medium confidence)" in note
+    assert "- **Test.** With PEFT" in note
+    assert "- **Limits.** Not shown: that training at rank 4 would do as well" in note
+
+
+def test_tables_are_github_flavoured(make_record: MakeRecord) -> None:
+    """Candidates with the suggested one in bold, then types."""
+    note = audit_note(*_payloads(make_record({"0.q_proj": AMPLE, "0.mlp": AMPLE})))
+    assert "| rank | energy kept | relative error | worst module | params | MB |\n| --- | ---: |" in note
+    assert "| **4** | 99.8% |" in note
+    assert [line.split("|")[1].strip() for line in note.splitlines()[-5:-2]] == ["attn", "mlp", "all"]
+
+
+def test_the_tables_stand_without_advice(make_record: MakeRecord) -> None:
+    """A run whose recommendation event is missing still gets its numbers."""
+    note = audit_note(_payloads(make_record({"0.q_proj": AMPLE}))[0], None)
+    assert "Verdict" not in note
+    assert "| 4 | 99.8% |" in note
+
+
+def test_an_audit_of_another_producer_shows_its_numbers() -> None:
+    """The public release's event has other columns; its plain numbers are shown as they are."""
+    note = audit_note({"stable_rank_mean": 1.23456, "issues": ["x"], "by_type": {"attn": {}}, "flag": True}, None)
+    assert note == "| measure | value |\n| --- | ---: |\n| stable\\_rank\\_mean | 1.235 |"
+
+
+@pytest.mark.parametrize(
+    "advice", [{}, {"verdict": 3, "recommendations": [1, {"severity": "odd"}], "confidence": None}]
+)
+def test_a_strange_recommendation_breaks_nothing(advice: dict[str, Any]) -> None:
+    """What is not understood is left out."""
+    assert isinstance(audit_note({}, advice), str)
+
+
+def test_text_from_files_is_escaped(make_record: MakeRecord) -> None:
+    """A name can neither open a tag, nor a link, nor a table cell."""
+    metrics, advice = _payloads(make_record({"0.q_proj": AMPLE}))
+    advice["recommendations"][0]["message"] = "<script>|[x](javascript:1)\n# head"
+    note = audit_note(metrics, advice)
+    assert "\\<script\\>\\|\\[x\\](javascript:1)\\\\n\\# head" in note
+
+
+def test_a_note_fits_the_shortest_limit_of_a_tracker(make_record: MakeRecord) -> None:
+    """It is cut at a line's end, and says so."""
+    metrics, advice = _payloads(make_record({"0.q_proj": AMPLE}))
+    advice["recommendations"] *= 100
+    note = audit_note(metrics, advice)
+    assert len(note) <= LIMIT
+    assert note.endswith("\n…")
