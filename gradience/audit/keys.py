@@ -5,7 +5,7 @@ A key that looks like part of an adapter and is not a plain pair is refused by n
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -32,13 +32,17 @@ _REFUSED = (  # tell-tale, what it is, the mend; the first that is found anywher
     ),
     (r"\.lora_(?:down|up)\.|^lora_(?:unet|te)", "a kohya (sd-scripts) LoRA", "convert it to the PEFT layout first"),
     (r"\.lora_[ab](?:\.|$)", "an mlx-lm or torchtune adapter", "convert it to the PEFT layout first"),
-    (r"\.base_layer\.out_proj\.lora_", "LoRA on MultiheadAttention (in_proj)", "only linear layers are audited"),
-    (r"(?:\.experts|\.base_layer)\.lora_", "stacked factors of expert parameters", "only linear layers are audited"),
     (
         r"\.(?:hada_|lokr_|oft_|boft_|ia3_|hra_|vera_|vblora_|randlora_|gralora_|c3a_|miss_|shira_|fourierft_)",
         "an adapter that is not LoRA",
         "mend its peft_type",
     ),
+)
+
+
+_STACKED = (  # the same for keys that have the form of a pair
+    (r"\.base_layer\.out_proj\.lora_", "LoRA on MultiheadAttention (in_proj)", "only linear layers are audited"),
+    (r"\.(?:experts|base_layer)\.lora_", "stacked factors of expert parameters", "only linear layers are audited"),
 )
 
 
@@ -67,13 +71,15 @@ def sort(path: Path, tensors: Mapping[str, Tensor]) -> Keys:
         AdapterError: there is no plain pair, a pair is broken, or something in the file is not plain LoRA.
     """
     factors = {key: match for key in tensors if (match := _FACTOR.fullmatch(key))}
-    _check_kind(path, tensors)
+    rest = [key for key in tensors if key not in factors]
+    _check_kind(path, rest, _REFUSED)
+    _check_kind(path, factors, _STACKED)
     if not factors:
         raise refuse(path, "it holds no lora_A and lora_B weights", "check that it is a LoRA adapter's file")
-    rest = [key for key in tensors if key not in factors]
     lora_biases = tuple(key for key in rest if _LORA_BIAS.fullmatch(key))
     token_rows = tuple(key for key in rest if "trainable_tokens_delta" in key)
-    full = tuple(key for key in rest if key not in lora_biases and key not in token_rows)
+    known = {*lora_biases, *token_rows}
+    full = tuple(key for key in rest if key not in known)
     _check_full(path, full)
     adapter, prefixed = _adapter(path, factors), _prefixed(path, factors)
     return Keys(
@@ -86,9 +92,9 @@ def sort(path: Path, tensors: Mapping[str, Tensor]) -> Keys:
     )
 
 
-def _check_kind(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    for tell_tale, what, mend in _REFUSED:
-        found = next(filter(re.compile(tell_tale).search, tensors), None)
+def _check_kind(path: Path, keys: Collection[str], table: Sequence[tuple[str, str, str]]) -> None:
+    for tell_tale, what, mend in table:
+        found = next(filter(re.compile(tell_tale).search, keys), None)
         if found is not None:
             raise refuse(path, f"it holds {what} ({quoted(found)})", mend)
 

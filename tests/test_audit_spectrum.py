@@ -1,0 +1,149 @@
+"""The spectrum of B @ A from its factors, against a dense float64 SVD of the product."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gradience.audit import spectrum
+
+DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
+
+
+def dense(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """The slow and obvious reference: all r singular values of the product."""
+    values = torch.linalg.svdvals(b @ a)[: a.shape[0]]
+    return torch.nn.functional.pad(values, (0, a.shape[0] - values.numel()))
+
+
+def by_gram(a: torch.Tensor, b: torch.Tensor) -> spectrum.Cores:
+    """The Gram method on one module."""
+    return spectrum.cores(spectrum.gram(a)[None], spectrum.gram(b.mT)[None])
+
+
+def by_qr(a: torch.Tensor, b: torch.Tensor) -> spectrum.Exact:
+    """The exact method on one module."""
+    return spectrum.exact(spectrum.triangle(b), spectrum.triangle(a.mT))
+
+
+def rounding(a: torch.Tensor, b: torch.Tensor) -> float:
+    """What the reference itself may be off by."""
+    return 64 * torch.finfo(torch.float64).eps * float(a.norm()) * float(b.norm())
+
+
+@st.composite
+def factors(draw: st.DrawFn) -> list[torch.Tensor]:
+    """A (r, in) and B (out, r) with graded, deficient, tiny, huge or zero columns, as files of any dtype hold them."""
+    r, width_in, width_out = draw(st.integers(1, 12)), draw(st.integers(1, 24)), draw(st.integers(1, 24))
+    generator = torch.Generator().manual_seed(draw(st.integers(0, 2**32)))
+    a = torch.randn(r, width_in, generator=generator, dtype=torch.float64)
+    b = torch.randn(width_out, r, generator=generator, dtype=torch.float64)
+    b *= torch.logspace(0, -draw(st.floats(0, 12)), r, dtype=torch.float64)
+    b[:, r - draw(st.integers(0, r)) :] = 0
+    if r > 1 and draw(st.booleans()):
+        a[0] = a[-1]
+    a, b = (factor * draw(st.sampled_from([1.0, 1e-30, 1e-6, 1e30])) for factor in (a, b))
+    dtype = draw(st.sampled_from(DTYPES))
+    limit = torch.finfo(dtype).max
+    return [factor.clamp(-limit, limit).to(dtype).double() for factor in (a, b)]
+
+
+@settings(max_examples=300, deadline=None)
+@given(pair=factors())
+def test_the_gram_method_keeps_its_promise(pair: list[torch.Tensor]) -> None:
+    """A certified spectrum is within its floor of the truth everywhere, and close to exact at the head."""
+    a, b = pair
+    found, truth = by_gram(a, b), dense(a, b)
+    if not bool(found.certified[0]):
+        return
+    error = (found.values[0] - truth).abs()
+    assert float(error.max()) <= float(found.floors[0]) + rounding(a, b)
+    assert float(error[0]) <= rounding(a, b)
+
+
+@settings(max_examples=300, deadline=None)
+@given(pair=factors())
+def test_the_exact_method_keeps_its_promise(pair: list[torch.Tensor]) -> None:
+    """Every value is within its floor of the truth, the smallest included."""
+    a, b = pair
+    found, truth = by_qr(a, b), dense(a, b)
+    assert float((found.values - truth).abs().max()) <= found.floor + rounding(a, b)
+
+
+@pytest.mark.parametrize("dtype", DTYPES[1:])
+def test_an_ordinary_adapter_is_certified(dtype: torch.dtype) -> None:
+    """Trained factors in any storage format need no second method."""
+    generator = torch.Generator().manual_seed(0)
+    a = (torch.rand(16, 512, generator=generator) - 0.5).to(dtype).double()
+    b = (torch.randn(256, 16, generator=generator) * torch.logspace(0, -3, 16)).to(dtype).double()
+    found = by_gram(a, b)
+    assert bool(found.certified[0])
+    torch.testing.assert_close(found.values[0], dense(a, b), rtol=1e-9, atol=0)
+
+
+@pytest.mark.parametrize("flaw", ["graded", "duplicate", "narrow"])
+def test_a_spectrum_that_reaches_its_floor_is_not_certified(flaw: str) -> None:
+    """Condition 1e9, a repeated row, more rank than width: the exact method must answer."""
+    generator = torch.Generator().manual_seed(0)
+    a = torch.randn(8, 4 if flaw == "narrow" else 64, generator=generator, dtype=torch.float64)
+    b = torch.randn(64, 8, generator=generator, dtype=torch.float64)
+    if flaw == "graded":
+        b *= torch.logspace(0, -9, 8, dtype=torch.float64)
+    if flaw == "duplicate":
+        a[0] = a[1]
+    assert not bool(by_gram(a, b).certified[0])
+
+
+@pytest.mark.parametrize("which", ["a", "b"])
+def test_a_zero_factor_gives_a_certified_zero(which: str) -> None:
+    """B is zero in every fresh adapter: no NaN, no fall-back."""
+    a, b = torch.ones(4, 8, dtype=torch.float64), torch.ones(8, 4, dtype=torch.float64)
+    (a if which == "a" else b).zero_()
+    found = by_gram(a, b)
+    assert found.values[0].tolist() == [0, 0, 0, 0]
+    assert bool(found.certified[0])
+    assert by_qr(a, b).values.tolist() == [0, 0, 0, 0]
+
+
+def test_one_module_does_not_disturb_another() -> None:
+    """A deficient module inside a batch leaves its neighbour's values as they are alone."""
+    generator = torch.Generator().manual_seed(0)
+    a, b = (torch.randn(4, 16, generator=generator, dtype=torch.float64) for _ in range(2))
+    gram_a = torch.stack([torch.zeros(4, 4, dtype=torch.float64), spectrum.gram(a)])
+    gram_b = torch.stack([spectrum.gram(b), spectrum.gram(b)])
+    together = spectrum.cores(gram_a, gram_b)
+    assert together.values[1].tolist() == by_gram(a, b.mT).values[0].tolist()
+    assert together.certified.tolist() == [True, True]
+
+
+def test_thin_and_wide_products_agree() -> None:
+    """The two ways to form a Gram differ by rounding only, for rows and for columns."""
+    generator = torch.Generator().manual_seed(0)
+    wide = torch.randn(17, 64, generator=generator, dtype=torch.float64)
+    torch.testing.assert_close(spectrum.gram(wide[:16]), spectrum.gram(wide)[:16, :16])
+    torch.testing.assert_close(spectrum.gram(wide.mT[:, :16].mT), wide[:16] @ wide[:16].mT)
+
+
+def test_a_gram_keeps_the_device() -> None:
+    """No value passes through the host: the same code runs where there is no host array."""
+    assert spectrum.gram(torch.empty(4, 8, dtype=torch.float64, device="meta")).device.type == "meta"
+
+
+@given(exponent=st.integers(-1000, 1000))
+def test_a_unit_factor_is_the_same_factor(exponent: int) -> None:
+    """Scaling by a power of two is exact, leaves the largest entry in [1/2, 1), and is undone by the exponent."""
+    factor = torch.tensor([[3.0, -1.5]], dtype=torch.float64)
+    scaled = torch.ldexp(factor, torch.tensor(exponent))
+    found = spectrum.unit(scaled)
+    assert 0.5 <= float(scaled.abs().max()) < 1
+    assert [math.ldexp(value, found - exponent) for value in scaled[0].tolist()] == factor[0].tolist()
+
+
+@pytest.mark.parametrize("value", [0.0, math.nan, math.inf])
+def test_a_factor_without_a_size_stays(value: float) -> None:
+    """Zeros have no exponent, and what is not finite must be found later, not hidden."""
+    factor = torch.full((1, 2), value, dtype=torch.float64)
+    assert spectrum.unit(factor) == 0
+    torch.testing.assert_close(factor, torch.full((1, 2), value, dtype=torch.float64), equal_nan=True)
