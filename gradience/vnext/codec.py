@@ -15,6 +15,9 @@ from gradience.vnext import nonfinite, privacy, repair
 from gradience.vnext.plain import Plain
 from gradience.vnext.types import ENVELOPE, SCHEMA, Alert, AnyEvent, UnknownEvent
 
+typed: Final[Callable[[bytes], AnyEvent]] = msgspec.json.Decoder(AnyEvent).decode
+"""The fast road of `decode`, for loops: it raises one of REFUSED, and leaves non-finite numbers as null."""
+REFUSED: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 RESERVED: Final = (*ENVELOPE, nonfinite.SIDE_FIELD)
 
 _KNOWN_KEYS_MAX: Final = 4096  # keys that a run invents per step must not grow the memory
@@ -22,8 +25,6 @@ _INT64: Final = 2**63
 
 _dumps: Final = msgspec.json.Encoder().encode
 _loads: Final = msgspec.json.Decoder().decode
-_typed: Final[Callable[[bytes], AnyEvent]] = msgspec.json.Decoder(AnyEvent).decode
-_REFUSED: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 class Encoder:
@@ -95,13 +96,13 @@ def decode(line: bytes, problems: list[str] | None = None) -> AnyEvent | Unknown
         TelemetryError: The line is no telemetry.
     """
     try:
-        event = _typed(line)
+        event = typed(line)
         if event.nonfinite is not None:
             restored: AnyEvent = msgspec.convert(decode_mapping(line), AnyEvent)
             return restored
         if type(event) is not Alert or event.context or b'"metadata"' not in line:
             return event
-    except _REFUSED:
+    except REFUSED:
         pass
     return repair.event(line, [] if problems is None else problems)
 
@@ -114,7 +115,7 @@ def decode_mapping(line: bytes) -> dict[str, Any]:
     """
     try:
         fields = _loads(line)
-    except _REFUSED:
+    except REFUSED:
         return repair.mapping(line, [])
     if not isinstance(fields, dict):
         raise TelemetryError("not a JSON object")

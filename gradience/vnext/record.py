@@ -8,10 +8,12 @@ import msgspec
 
 from gradience.errors import TelemetryError
 from gradience.vnext import codec, journal, nonfinite
-from gradience.vnext.types import ENVELOPE, AnyEvent, UnknownEvent
+from gradience.vnext.types import ENVELOPE, Alert, AnyEvent, UnknownEvent
+
+Report = Callable[[int, list[str]], object]
 
 
-class Record(msgspec.Struct, frozen=True):
+class Record(msgspec.Struct, frozen=True, gc=False):
     """A complete line. `line` counts from 1; `end` is the byte offset just after its newline."""
 
     line: int
@@ -32,37 +34,46 @@ class Record(msgspec.Struct, frozen=True):
         return {key: value for key, value in self.payload.items() if key not in known}
 
 
-def decoded(scan: journal.Scan, report: Callable[[int, list[str]], object]) -> Iterator[Record]:
+def decoded(scan: journal.Scan, report: Report) -> Iterator[Record]:
     """The records of a scan; a line that holds none, and whatever is wrong with one, is reported once by its number.
 
     Raises:
         TelemetryError: The file cannot be read.
     """
-    decode = codec.decode
-    problems: list[str] = []
+    typed, refused = codec.typed, codec.REFUSED
+    line, end = scan.line, scan.end
     for block, skipped in scan.blocks():
         for raw in io.BytesIO(block):
-            scan.line += 1
-            scan.end += len(raw) + skipped
-            event = None
+            line += 1
+            end += len(raw) + skipped
             try:
-                event = decode(raw, problems)
-            except TelemetryError as error:
-                problems.extend([str(error)] if raw.strip() else [])
-            if problems or skipped:
-                report(scan.line, _told(raw, skipped, problems))
-                problems, skipped = [], 0
+                event: AnyEvent | UnknownEvent | None = typed(raw)
+            except refused:
+                event = None
+            if event is None or skipped or event.nonfinite is not None or type(event) is Alert:
+                event = _examined(line, raw, skipped, report)
+                skipped = 0
             if event is not None:
-                yield Record(scan.line, scan.end, raw, event)
+                yield Record(line, end, raw, event)
+    scan.line, scan.end = line, end
     if scan.tail:
         report(scan.line + 1, [f"{scan.tail} bytes without a newline: still being written, or torn by a crash"])
     if scan.fault:
         report(scan.line + 1, [scan.fault])
 
 
-def _told(raw: bytes, skipped: int, problems: list[str]) -> list[str]:
-    if not skipped:
-        return problems
-    if raw.endswith(b"\n"):
-        return [f"{skipped} NUL bytes before it", *problems]
-    return [f"left out: longer than {journal.LINE_LIMIT} bytes"]
+def _examined(line: int, raw: bytes, skipped: int, report: Report) -> AnyEvent | UnknownEvent | None:
+    """The event of a line that is not plain sailing, if it has one; what is wrong is reported."""
+    problems: list[str] = []
+    event = None
+    try:
+        event = codec.decode(raw, problems)
+    except TelemetryError as error:
+        problems.extend([str(error)] if raw.strip() else [])
+    if skipped and not raw.endswith(b"\n"):
+        problems = [f"left out: longer than {journal.LINE_LIMIT} bytes"]
+    elif skipped:
+        problems.insert(0, f"{skipped} NUL bytes before it")
+    if problems:
+        report(line, problems)
+    return event

@@ -54,6 +54,7 @@ class RunFold:
         self._first_step: int | None = None
         self._reached: int | None = None  # the last step before the latest start
         self._is_fresh = True  # no step has been seen since that start
+        self._is_watchful = True  # the next train_step needs more than to be counted
         self._config: ConfigSnapshot | None = None
         self._meta: dict[str, Any] = {}
         self._train: TrainStep | None = None
@@ -71,7 +72,7 @@ class RunFold:
         self._train = event
         if event.loss is not None:
             self._loss = event
-        if self._is_fresh or event.nonfinite is not None or self._status is not None:
+        if self._is_watchful or event.nonfinite is not None:
             return self._unusual_step(record, event)
         return None
 
@@ -161,19 +162,21 @@ class RunFold:
         if self._status is None or self._is_overrun:
             return []
         self._is_overrun = True
+        self._is_watchful = self._is_fresh
         return ["train_step after run_end, without a new run_start"]
 
     def _start(self, line: int, event: RunStart) -> None:
         self._reached = self.last_step
         self.start_line = line
-        self._is_fresh, self._is_overrun, self._status = True, False, None
+        self._is_fresh = self._is_watchful = True
+        self._is_overrun, self._status = False, None
         if event.config:
             self._config = ConfigSnapshot.from_dict(event.config)
         self._meta = self._meta | event.meta
 
     def _begin(self, step: int) -> None:
         """The first step since a start: what an earlier attempt said from here on is forgotten."""
-        self._is_fresh = False
+        self._is_fresh = self._is_watchful = False
         if self._first_step is None:
             self._first_step = step
         if self._reached is None or step > self._reached:
@@ -199,6 +202,7 @@ class RunFold:
 
     def _end(self, event: RunEnd, problems: list[str]) -> None:
         self._status = event.status
+        self._is_watchful = True
         if event.status not in {status.value for status in RunStatus}:
             problems.append(f"status is {ascii(event.status)[:60]}: expected ok, aborted or error")
 

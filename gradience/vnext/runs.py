@@ -13,16 +13,14 @@ from gradience.errors import TelemetryError
 from gradience.vnext import codec, journal
 from gradience.vnext.types import AnyEvent, RunEnd, RunStart, UnknownEvent
 
-_MARKS: Final = (b'"run_start"', b'"run_end"')
 _OPENING: Final = b'{"schema"'
 _PROBED: Final = 20  # lines that a file may start with before the first that is telemetry: torn ones, blanks
 
 
 class LastRun(msgspec.Struct, frozen=True):
-    """The run that started last; `status` is its `run_end`'s, None while there is none. `starts` over all runs."""
+    """The run that started last; `starts` counts those of every run in the file."""
 
     run_id: str
-    status: str | None = None
     starts: int = 0
 
 
@@ -32,16 +30,18 @@ def last(path: str | Path) -> LastRun | None:
     Raises:
         TelemetryError: The file cannot be read.
     """
-    found: LastRun | None = None
-    statuses: dict[str, str] = {}
-    for event in _boundaries(path):
-        if isinstance(event, RunStart):
-            statuses.pop(event.run_id, None)
-            found = LastRun(event.run_id, None, found.starts + 1 if found else 1)
-        elif isinstance(event, RunEnd):
-            statuses[event.run_id] = event.status
-    found = found or _without_start(path)
-    return found and LastRun(found.run_id, statuses.get(found.run_id), found.starts)
+    started = [event.run_id for event in _marked(path, RunStart)]
+    return LastRun(started[-1], len(started)) if started else _without_start(path)
+
+
+def status(path: str | Path, run_id: str) -> str | None:
+    """How a run ended; None if it never did, or was started again after that.
+
+    Raises:
+        TelemetryError: The file cannot be read.
+    """
+    boundaries = [event for event in _marked(path, RunStart, RunEnd) if event.run_id == run_id]
+    return boundaries[-1].status if boundaries and isinstance(boundaries[-1], RunEnd) else None
 
 
 def check(path: str | Path) -> None:
@@ -63,11 +63,13 @@ def check(path: str | Path) -> None:
         raise TelemetryError(f"cannot append to {path}: it is not a telemetry file; name another one, or a new one")
 
 
-def _boundaries(path: str | Path) -> Iterator[AnyEvent | UnknownEvent]:
+def _marked(path: str | Path, *kinds: type[AnyEvent]) -> Iterator[AnyEvent]:
+    """The events of these kinds: only lines that hold such a name are decoded."""
+    marks = [f'"{kind.name}"'.encode() for kind in kinds]
     for block, _ in journal.Scan(path).blocks():
-        if any(mark in block for mark in _MARKS):
+        if any(mark in block for mark in marks):
             for raw in io.BytesIO(block):
-                if any(mark in raw for mark in _MARKS) and (event := _event(raw)):
+                if any(mark in raw for mark in marks) and isinstance(event := _event(raw), kinds):
                     yield event
 
 

@@ -186,7 +186,7 @@ class TelemetryWriter:
             raise
         self._appender = appender
         last = runs.last(self.path) if resume else None
-        if last is not None and (always or last.status != RunStatus.OK.value):
+        if last is not None and (always or runs.status(self.path, last.run_id) != RunStatus.OK.value):
             self.run_id = last.run_id
 
     def _record(self, event: str, step: Any, payload: dict[str, Any]) -> None:

@@ -96,7 +96,7 @@ class RunStart(Event, frozen=True, kw_only=True, tag="run_start"):
     meta: dict[str, Any] = {}
 
 
-class TrainStep(Event, frozen=True, kw_only=True, tag="train_step"):
+class TrainStep(Event, frozen=True, kw_only=True, gc=False, tag="train_step"):
     """One optimiser step, or the mean since the last one logged; any other key is a metric of the user's own."""
 
     name: ClassVar[str] = "train_step"
