@@ -36,6 +36,7 @@ _PERSONAL: Final = (  # only a person can mend these: a driver that is not insta
     PermissionError,
 )
 _TOO_LARGE: Final = re.compile(r"error code 413\b")
+_NO_ANSWER: Final = re.compile(r"API request to (https?://[^/\s]+)\S* failed with (?:timeout )?exception ")
 _SECRETS: Final = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_USERNAME")
 _LONGEST: Final = 400  # characters of the cause in a message
 
@@ -60,12 +61,21 @@ def translated(action: str, *, opening: bool = False) -> Iterator[None]:
 
 
 def plain(error: BaseException) -> str:
-    """The first line of an exception's text, without user, password or token."""
+    """What went wrong in one line, without user, password or token."""
     text = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+    if found := _NO_ANSWER.match(text):
+        text = f"no answer from {found[1]}: {_root(error)}"
     text = re.sub(r"://[^/?#\s]*@", "://", text)
     for secret in filter(None, map(os.environ.get, _SECRETS)):
         text = text.replace(secret, "***")
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+
+
+def _root(error: BaseException) -> str:
+    """The words of the first cause, such as `Connection refused`."""
+    while cause := error.__cause__ or error.__context__:
+        error = cause
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
 def _kind(error: Exception) -> type[SinkError] | None:
