@@ -174,7 +174,7 @@ class _Drain:
         why = self._reason
         verdict = self._attempt(lambda: self._write_letter(group, why))
         if verdict is _Verdict.ACCEPTED:
-            log.warning("%s: line %d set aside in dead letters: %s", self._sink.name, group.records[0].line, why)
+            self._endurance.rejected(group.records[0].line, why)
             self._ledger.passed(group)
             self._ledger.save()
             self._moved(rejected=1)

@@ -25,7 +25,9 @@ class Ledger:
         self._store = store
         self._starts: dict[str, RunStart] = {}
         self._dirty = False
-        self.cursor = Cursor(journal=str(tail.path.resolve()), sink=sink.name, target=sink.target)
+        self.cursor = Cursor(
+            journal=str(tail.path.resolve()), sink=sink.name, target=sink.target, fingerprint=tail.fingerprint
+        )
 
     def resume(self) -> None:
         """Go to where the saved cursor stands, if there is one.

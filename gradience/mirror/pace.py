@@ -1,6 +1,7 @@
 """How eagerly a drain works and when it gives up: deadlines, back-off, and what it says about failures meanwhile."""
 
 import logging
+import math
 import random
 import time
 from collections.abc import Callable
@@ -40,7 +41,8 @@ class Endurance:
         self._sink = sink
         self._began = self._progress = pace.clock()
         self._failures = 0
-        self._said = 0.0
+        self._rejected = 0
+        self._said: dict[str, float] = {}
 
     def is_over(self) -> bool:
         """Whether the drain was told to stop or has no time left."""
@@ -51,16 +53,25 @@ class Endurance:
         if self._failures:
             log.warning("%s: delivering again after %d failed attempts.", self._sink, self._failures)
         self._failures = 0
+        self._said.pop("failed", None)
         self._progress = self._pace.clock()
 
     def failed(self, reason: str) -> bool:
         """Say so, not too often, and wait; False when there is no time for another attempt."""
         self._failures += 1
-        self._say(reason)
+        if self._may_say("failed"):
+            log.warning("%s: not delivered, will try again (attempt %d): %s", self._sink, self._failures, reason)
         if self.is_over():
             return False
         self._pace.sleep(min(self._wait(), max(self._left(), 0.0)))
         return not self._pace.stop()
+
+    def rejected(self, line: int, reason: str) -> None:
+        """Say that a line was set aside, not too often."""
+        self._rejected += 1
+        if self._may_say("rejected"):
+            text = "%s: line %d set aside in the dead letters (%d in all): %s"
+            log.warning(text, self._sink, line, self._rejected, reason)
 
     def _left(self) -> float:
         bounds = ((self._began, self._pace.deadline_s), (self._progress, self._pace.patience_s))
@@ -71,8 +82,9 @@ class Endurance:
         longest = min(FIRST_WAIT_S * 2.0 ** min(self._failures - 1, 10), LONGEST_WAIT_S)
         return longest * (0.5 + 0.5 * self._pace.jitter())
 
-    def _say(self, reason: str) -> None:
+    def _may_say(self, what: str) -> bool:
         now = self._pace.clock()
-        if self._failures == 1 or now - self._said >= REPEAT_S:
-            log.warning("%s: not delivered, will try again (attempt %d): %s", self._sink, self._failures, reason)
-            self._said = now
+        if now - self._said.get(what, -math.inf) < REPEAT_S:
+            return False
+        self._said[what] = now
+        return True

@@ -55,7 +55,8 @@ def _check_identity(factory: Callable[[], Sink], secrets: Sequence[str]) -> None
 def _check_import(module: str) -> None:
     """In a fresh interpreter, where nothing hides what the sink's module imports."""
     script = (
-        "import gradience.mirror.drain, importlib, sys; before = set(sys.modules); importlib.import_module(sys.argv[1]);"
+        "import gradience.mirror.drain, importlib, sys; before = set(sys.modules);"
+        "importlib.import_module(sys.argv[1]);"
         "print(*{name.partition('.')[0] for name in set(sys.modules) - before})"
     )
     done = subprocess.run([sys.executable, "-c", script, module], capture_output=True, text=True, check=False)
