@@ -67,7 +67,7 @@ def event(line: bytes, problems: list[str]) -> AnyEvent | UnknownEvent:
     payload = _payload(kind, fields, problems)
     if name == Alert.name and not payload.get("context") and isinstance(fields.get("metadata"), dict):
         payload["context"] = fields["metadata"]  # an older writer's name for it
-    made: AnyEvent = kind(**envelope, **payload)
+    made: AnyEvent = kind(schema=SCHEMA, **envelope, **payload)
     return made
 
 
@@ -129,7 +129,9 @@ def _without_surrogates(value: Any) -> Any:
 
 
 def _envelope(fields: dict[str, Any], problems: list[str]) -> dict[str, Any]:
-    envelope: dict[str, Any] = {key: _required(fields, key, kind, problems) for key, kind in _REQUIRED.items()}
+    envelope: dict[str, Any] = {"schema": SCHEMA} | {
+        key: _required(fields, key, kind, problems) for key, kind in _REQUIRED.items()
+    }
     step = _converted("step", fields.get("step"), Step | None, problems)
     envelope["step"] = None if step is msgspec.UNSET else step
     found = fields.get(nonfinite.SIDE_FIELD)

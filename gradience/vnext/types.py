@@ -80,7 +80,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="event"):
 
     name: ClassVar[str] = ""
 
-    schema: Literal["gradience.vnext.telemetry/v1"] = SCHEMA
+    schema: Literal["gradience.vnext.telemetry/v1"]
     ts: float
     run_id: str
     step: Step | None = None
