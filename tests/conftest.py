@@ -1,6 +1,8 @@
 """Fixtures that more than one test module needs."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
@@ -11,6 +13,7 @@ from gradience.audit import ladder, measures
 from gradience.audit.record import AdapterInfo, AuditRecord, AuditSummary, ModuleAudit, TypeSummary
 
 MakeRecord = Callable[..., AuditRecord]
+SaveAdapter = Callable[..., Path]
 
 
 @pytest.fixture
@@ -21,6 +24,34 @@ def make_record() -> MakeRecord:
     replace fields of `AdapterInfo`.
     """
     return _record
+
+
+@pytest.fixture
+def save_adapter() -> SaveAdapter:
+    """A function that saves a LoRA adapter as PEFT does: `save_adapter(path, r=16, needed=4)`.
+
+    Two layers of q_proj and up_proj, 32 x 32; the first `needed` directions carry nearly all of the update, none at 0.
+    Further keywords go to adapter_config.json.
+    """
+    return _adapter
+
+
+def _adapter(path: Path, *, r: int = 16, needed: int = 4, **config: Any) -> Path:
+    import torch
+    from safetensors.torch import save_file
+
+    generator = torch.Generator().manual_seed(r + needed)
+    strength = torch.tensor([1.0 if i < needed else 1e-3 * bool(needed) for i in range(r)])
+    tensors = {}
+    for name in [f"model.layers.{i}.{kind}" for i in range(2) for kind in ("self_attn.q_proj", "mlp.up_proj")]:
+        a, b = (torch.linalg.qr(torch.randn(32, r, generator=generator))[0] for _ in "ab")
+        tensors[f"base_model.model.{name}.lora_A.weight"] = a.T.contiguous()
+        tensors[f"base_model.model.{name}.lora_B.weight"] = (b * strength).contiguous()
+    path.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, path / "adapter_model.safetensors", metadata={"format": "pt"})
+    said = {"peft_type": "LORA", "r": r, "lora_alpha": 2 * r, "target_modules": ["q_proj", "up_proj"], **config}
+    (path / "adapter_config.json").write_text(json.dumps(said), encoding="utf-8")
+    return path
 
 
 def _record(spectra: Mapping[str, Sequence[float]], energy_level: float = 0.95, **adapter: Any) -> AuditRecord:

@@ -67,7 +67,7 @@ def at(path: Path) -> Journal:
         return Journal(path=path)
     runs.check(path)
     last = runs.last(path)
-    return Journal(path=path, run_id=last and last.run_id)
+    return Journal(path=path, run_id=last.run_id if last else None)
 
 
 def beside(adapter: Path) -> Journal:

@@ -118,7 +118,7 @@ RULES: Final[tuple[Rule[SignalSnapshot], ...]] = (
         severity=Severity.ERROR,
         confidence="certain",
         find=loss_nonfinite,
-        message="{name} is {value} at step {step}, the first of {count} such numbers; weights from there on are suspect.",
+        message="{name} is {value} at step {step}, the first of {count} such; weights from there on are suspect.",
         source="definition",
         test="Load the last checkpoint before that step and look for numbers that are not finite.",
     ),
