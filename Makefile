@@ -4,17 +4,17 @@
 PYTHON ?= python3
 VENV := .venv
 PIP := $(VENV)/bin/pip install --quiet --quiet --disable-pip-version-check --constraint constraints.txt
-MLFLOW_STORE := sqlite:///runs/mlflow.db
 
-# MLflow and the Hub have nothing to fetch or to report here.
+# MLflow and the Hub have nothing to fetch or to report here, and the demo's MLflow is its own, not the user's.
 export DO_NOT_TRACK := 1
 export HF_HUB_OFFLINE := 1
+unexport MLFLOW_TRACKING_URI MLFLOW_EXPERIMENT_NAME MLFLOW_EXPERIMENT_ID MLFLOW_RUN_ID
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test bench lint clean
 
 help:
-	@echo "make demo    a real LoRA run, recorded, audited and shown in a local MLflow (about two minutes)"
+	@echo "make demo    a real LoRA run, recorded, audited and shown in a local MLflow (a minute, once its environment is there)"
 	@echo "make test    the whole test suite"
 	@echo "make bench   the benchmarks, each with what it is compared to"
 	@echo "make lint    ruff and mypy"
@@ -29,10 +29,9 @@ demo: $(VENV)/installed-demo
 	$(call run,gradience monitor runs/toy_run/run.jsonl --verbose)
 	$(call run,gradience audit --peft-dir runs/toy_run/peft --top-wasteful 10)
 	$(call run,gradience audit --peft-dir runs/toy_run/peft --append runs/toy_run/run.jsonl)
-	@printf '\n$$ export MLFLOW_TRACKING_URI=$(MLFLOW_STORE)'
-	$(call run,MLFLOW_TRACKING_URI=$(MLFLOW_STORE) gradience audit --peft-dir runs/toy_run/peft --log-to mlflow)
-	@printf '\nThe run is in MLflow. To look at it, start the UI and open http://127.0.0.1:5000\n'
-	@printf '  $(VENV)/bin/mlflow ui --backend-store-uri $(MLFLOW_STORE)\n'
+	$(call run,gradience monitor runs/toy_run/run.jsonl)
+	$(call run,cd runs && gradience audit --peft-dir toy_run/peft --log-to mlflow)
+	@printf '\nThe run is in MLflow. To see it: (cd runs && ../$(VENV)/bin/mlflow ui), then open the address above.\n'
 
 test: $(VENV)/installed-test
 	$(VENV)/bin/pytest

@@ -1,0 +1,126 @@
+"""The documents cannot lie: their commands parse, their links lead somewhere, their code runs."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from gradience.cli.main import COMMANDS, group
+
+ROOT = Path(__file__).parents[1]
+MANUAL = ROOT / "docs" / "USER_MANUAL.md"
+GUIDES = [ROOT / "README.md", ROOT / "QUICK_REFERENCE.md", MANUAL]
+DOCUMENTS = sorted({*GUIDES, *ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *ROOT.glob("integrations/*.md")})
+
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+INLINE_COMMAND = re.compile(r"`(gradience [^`\n]+)`")
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+HEADING = re.compile(r"^#+ +(.+?) *$", re.MULTILINE)
+
+
+def relative(path: Path) -> str:
+    """The path as it reads in a test's name."""
+    return path.relative_to(ROOT).as_posix()
+
+
+def blocks(path: Path, *languages: str) -> list[str]:
+    """The bodies of a document's fenced blocks in one of `languages`."""
+    return [body for language, body in FENCE.findall(path.read_text(encoding="utf-8")) if language in languages]
+
+
+def commands(path: Path) -> list[str]:
+    """Every `gradience` command line of a document, in shell blocks and inline."""
+    text = path.read_text(encoding="utf-8")
+    shell = "\n".join(blocks(path, "bash", "console", "sh")).replace("\\\n", " ")
+    lines = [line.removeprefix("$ ").removeprefix("cd runs && ").strip() for line in shell.splitlines()]
+    return [line for line in lines if line.startswith("gradience ")] + INLINE_COMMAND.findall(text)
+
+
+ALL_COMMANDS = sorted({(relative(path), line) for path in GUIDES for line in commands(path)})
+
+
+@pytest.mark.parametrize(("document", "line"), ALL_COMMANDS)
+def test_a_documented_command_parses(document: str, line: str) -> None:  # noqa: ARG001 - names the test
+    """Commands and options exist and take the values that the documents give them; nothing is run."""
+    _, first, *rest = shlex.split(line, comments=True)
+    command, arguments = (group, [first, *rest]) if first.startswith("-") else (find(first), rest)
+    try:
+        command.make_context(first, arguments)
+    except click.exceptions.Exit as done:  # --help and --version end a parse, well
+        assert done.exit_code == 0  # noqa: PT017 - this exit is what is looked at
+
+
+def find(name: str) -> click.Command:
+    """The command of that name."""
+    command = group.get_command(click.Context(group), name)
+    assert command is not None, f"there is no command {name!r}"
+    return command
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_the_manual_names_every_option(name: str) -> None:
+    """A command's section of the manual is complete: an option that is added is documented."""
+    section = MANUAL.read_text(encoding="utf-8").split(f"### gradience {name}\n")[1].split("\n### ")[0]
+    options = [max(option.opts, key=len) for option in find(name).params if isinstance(option, click.Option)]
+    assert [option for option in options if f"`{option}" not in section] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=relative)
+def test_links_lead_somewhere(document: Path) -> None:
+    """Files exist beside the document that links to them, and so do the headings behind a #."""
+    text = FENCE.sub("", document.read_text(encoding="utf-8"))
+    dead = [
+        link for link in LINK.findall(text) if not link.startswith(("http://", "https://")) and not _is(document, link)
+    ]
+    assert dead == []
+
+
+def _is(document: Path, link: str) -> bool:
+    place, _, anchor = link.partition("#")
+    target = (document.parent / place).resolve() if place else document
+    return target.exists() and (not anchor or anchor in anchors(target))
+
+
+def anchors(document: Path) -> set[str]:
+    """The anchors of a document's headings, by GitHub's rule."""
+    headings = HEADING.findall(FENCE.sub("", document.read_text(encoding="utf-8")))
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.fixture
+def workplace(tmp_path: Path) -> Path:
+    """A folder with an adapter in `out/checkpoint-500`, as the documents' examples have it."""
+    adapter = tmp_path / "out" / "checkpoint-500"
+    adapter.mkdir(parents=True)
+    config = '{"peft_type": "LORA", "r": 8, "lora_alpha": 16, "target_modules": ["q_proj"]}'
+    (adapter / "adapter_config.json").write_text(config, encoding="utf-8")
+    generator = torch.Generator().manual_seed(0)
+    name = "base_model.model.model.layers.0.self_attn.q_proj"
+    shapes = {f"{name}.lora_A.weight": (8, 64), f"{name}.lora_B.weight": (64, 8)}
+    factors = {key: torch.randn(shape, generator=generator) for key, shape in shapes.items()}
+    save_file(factors, adapter / "adapter_model.safetensors")
+    return tmp_path
+
+
+@pytest.mark.parametrize("document", GUIDES, ids=relative)
+def test_python_examples_run(document: Path, workplace: Path) -> None:
+    """The Python of a document runs from its first block to its last, as a reader would type it."""
+    program = "\n".join(blocks(document, "python"))
+    done = subprocess.run([sys.executable, "-c", program], cwd=workplace, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_demo_is_the_golden_path() -> None:
+    """`make demo` runs the commands that the README shows, in that order."""
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    run = re.findall(r"^\t\$\(call run,(.+)\)$", makefile, re.MULTILINE)
+    assert len(run) == 7
+    shown = "\n".join(blocks(ROOT / "README.md", "bash"))
+    lines = [line for line in shown.splitlines() if line in run]
+    assert lines == run
