@@ -14,6 +14,7 @@ from gradience.errors import TargetGoneError
 from gradience.mirror.sink import Run
 from gradience_mlflow import user
 
+AUDIT: Final = "gradience audit"  # the `meta.created_by` of a journal that an audit had to make
 _PARAM: Final = "output_dir"
 _CHECKPOINT: Final = "checkpoint-"
 _SHOWN: Final = 5  # candidates in a message
@@ -39,7 +40,9 @@ def adopted(client: MlflowClient, run: Run, experiments: list[str]) -> TrackedRu
 
 
 def trains(run: Run) -> bool:
-    """Whether the journal is the record of a training, not of an audit alone: its config says how it trained."""
+    """Whether the journal is the record of a training: its config says how it trained, and no audit made it."""
+    if run.meta.get("created_by") == AUDIT:
+        return False
     parts = (run.config.get("training"), run.config.get("optimizer"))
     return any(value not in (None, {}, [], "") for part in parts if isinstance(part, dict) for value in part.values())
 

@@ -12,6 +12,8 @@ import msgspec
 
 _SQLITE: Final = re.compile(r"(sqlite(?:\+\w+)?:///)([^?]+)(.*)", re.DOTALL)
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")  # two characters at least: "C:" is a drive
+_DATABASES: Final = ("sqlite", "postgresql", "mysql", "mssql", "file:")
+_LOCAL_PAGE: Final = "http://127.0.0.1:5000"
 _HOSTLESS: Final = ("databricks", "databricks-uc", "uc")
 
 
@@ -34,12 +36,14 @@ class Store(msgspec.Struct, frozen=True):
         return Path(found[2]) if found else None
 
     @property
-    def page(self) -> str:
-        """Where this store's pages are served.
+    def page(self) -> str | None:
+        """Where this store's pages are served; None where that cannot be told.
 
-        For a local store it is where `mlflow ui --backend-store-uri <address>` serves them by default.
+        For a database it is where `mlflow ui --backend-store-uri <address>` serves them by default.
         """
-        return self.address if self.uri.startswith(("http://", "https://")) else "http://127.0.0.1:5000"
+        if self.uri.startswith(("http://", "https://")):
+            return self.address
+        return _LOCAL_PAGE if self.uri.startswith(_DATABASES) else None
 
 
 def resolve(given: str | None, environ: Mapping[str, str], cwd: Path) -> Store:

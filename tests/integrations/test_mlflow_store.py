@@ -60,6 +60,19 @@ def test_an_address_has_no_credentials(given: str, shown: str) -> None:
     assert store.uri == given
 
 
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("https://user:secret@host/ui/", "https://host/ui"),
+        ("sqlite:///mlflow.db", "http://127.0.0.1:5000"),
+        ("databricks", None),
+    ],
+)
+def test_a_page_is_where_the_store_is_shown(given: str, expected: str | None) -> None:
+    """A server shows itself, a database is shown by `mlflow ui`, and of other places we know nothing."""
+    assert resolve(given, {}, CWD).page == expected
+
+
 def test_a_target_names_store_and_experiment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two sinks share a cursor exactly when they write to the same place."""
     assert MLflowSink(tracking_uri="http://host/").target == "http://host"
