@@ -100,7 +100,8 @@ def decode(line: bytes, problems: list[str] | None = None) -> AnyEvent | Unknown
         if event.nonfinite is not None:
             restored: AnyEvent = msgspec.convert(decode_mapping(line), AnyEvent)
             return restored
-        if type(event) is not Alert or event.context or b'"metadata"' not in line:
+        has_context = type(event) is not Alert or event.context or b'"metadata"' not in line
+        if has_context and (line.isascii() or line.decode()):  # bytes that are no UTF-8 are told
             return event
     except REFUSED:
         pass

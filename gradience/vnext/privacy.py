@@ -26,7 +26,7 @@ _ASSIGNED = re.compile(rf"(?i)((?:(?:{_SENSITIVE})[\"']?\s*[=:]\s*|(?:\b|[_-])to
 _WELL_KNOWN = re.compile(
     r"\b(?:hf_[A-Za-z0-9]{20,}|sk-[A-Za-z0-9_-]{20,}|gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|AKIA[0-9A-Z]{16}"
     r"|xox[a-z]-[A-Za-z0-9-]{10,}|eyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]+)"
-    r"|(?i:(?<=\bbearer )[\w.~+/-]{12,}=*)"
+    r"|(?i:\b(?:bearer|basic) [\w.~+/-]{12,}=*)"
 )
 
 
@@ -76,4 +76,4 @@ def clean(text: str, policy: Policy, pointer: str) -> str:
 
 def _without_secrets(text: str) -> str:
     text = _USER_INFO.sub(MASK, text) if "@" in text else text
-    return _WELL_KNOWN.sub(MASK, _ASSIGNED.sub(rf"\1{MASK}", text))
+    return _ASSIGNED.sub(rf"\1{MASK}", _WELL_KNOWN.sub(MASK, text))

@@ -50,7 +50,7 @@ def decoded(scan: journal.Scan, report: Report) -> Iterator[Record]:
                 event: AnyEvent | UnknownEvent | None = typed(raw)
             except refused:
                 event = None
-            if event is None or skipped or event.nonfinite is not None or type(event) is Alert:
+            if event is None or event.nonfinite is not None or type(event) is Alert or skipped or not raw.isascii():
                 event = _examined(line, raw, skipped, report)
                 skipped = 0
             if event is not None:

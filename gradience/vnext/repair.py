@@ -129,9 +129,7 @@ def _without_surrogates(value: Any) -> Any:
 
 
 def _envelope(fields: dict[str, Any], problems: list[str]) -> dict[str, Any]:
-    envelope: dict[str, Any] = {"schema": SCHEMA} | {
-        key: _required(fields, key, kind, problems) for key, kind in _REQUIRED.items()
-    }
+    envelope: dict[str, Any] = {key: _required(fields, key, kind, problems) for key, kind in _REQUIRED.items()}
     step = _converted("step", fields.get("step"), Step | None, problems)
     envelope["step"] = None if step is msgspec.UNSET else step
     found = fields.get(nonfinite.SIDE_FIELD)
