@@ -52,7 +52,10 @@ class Module(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Adapter(msgspec.Struct, frozen=True, kw_only=True):
-    """An adapter that can be audited. `issues` say, each after its code, what the factors leave out."""
+    """An adapter that can be audited, its modules in natural order of their paths.
+
+    `issues` say, each after its code, what the factors leave out.
+    """
 
     files: Files
     info: AdapterInfo
@@ -73,7 +76,7 @@ def load(path: str | PathLike[str]) -> Adapter:
     alphas = _Values(files.config, "alpha_pattern", settings.alpha_pattern or {}, settings.lora_alpha)
     modules = tuple(
         _module(files, settings, name, pair, r=ranks.of(name), alpha=float(alphas.of(name)))
-        for name, pair in found.pairs.items()
+        for name, pair in sorted(found.pairs.items(), key=lambda item: _natural(item[0]))
     )
     issues = (*_left_out(files, settings, found), *ranks.issues(), *alphas.issues(), *_zero_scale(modules))
     return Adapter(files=files, info=_info(files, settings, modules), modules=modules, issues=issues)
@@ -112,6 +115,12 @@ class _Values:
         if self._unmatched:
             found.append(f"pattern_unmatched: keys of {self._field} match no module ({listed(list(self._unmatched))})")
         return found
+
+
+def _natural(name: str) -> list[str | tuple[int, str]]:
+    """Sorts layer 2 before layer 10, which the order of keys in a file does not."""
+    parts = re.split(r"([0-9]+)", name)
+    return [(len(part), part) if place % 2 else part for place, part in enumerate(parts)]
 
 
 def _tensors(weights: Path) -> dict[str, Tensor]:

@@ -1,6 +1,7 @@
 """An adapter_model.bin, read by torch's restricted unpickler: a file that would run code is refused, never run."""
 
 import pickle
+import struct
 from pathlib import Path
 
 import torch
@@ -8,6 +9,21 @@ import torch
 from gradience.audit.refusal import quoted, refuse
 from gradience.audit.safetensors_file import Tensor
 
+# torch's unpickler is a small machine that trusts its program: a damaged one stops it in any of these ways.
+_DAMAGED = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    pickle.UnpicklingError,
+    struct.error,
+)
 _DTYPES = {
     torch.float64: "F64",
     torch.float32: "F32",
@@ -42,10 +58,9 @@ def tensors(path: Path) -> dict[str, torch.Tensor]:
         raise refuse(path, "it is a Git LFS pointer, not the weights", "run `git lfs pull`")
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=start.startswith(b"PK"))
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        wrong = (
-            f"torch cannot read it without running code ({quoted(str(error).splitlines()[0] if str(error) else '')})"
-        )
+    except _DAMAGED as error:
+        reason = quoted(str(error).partition("\n")[0])
+        wrong = f"torch cannot read it without running code ({reason})"
         raise refuse(path, wrong, "save it again, as safetensors") from error
     if not isinstance(loaded, dict) or not all(_is_entry(key, value) for key, value in loaded.items()):
         raise refuse(path, "it is not a plain dictionary of tensors", "save the adapter with `save_pretrained`")
@@ -53,4 +68,11 @@ def tensors(path: Path) -> dict[str, torch.Tensor]:
 
 
 def _is_entry(key: object, value: object) -> bool:
-    return isinstance(key, str) and key.isprintable() and isinstance(value, torch.Tensor) and not value.is_sparse
+    return isinstance(key, str) and key.isprintable() and isinstance(value, torch.Tensor) and _is_whole(value)
+
+
+def _is_whole(value: torch.Tensor) -> bool:
+    """A dense tensor with a place for each of its numbers: one that repeats a few would cost memory without bound."""
+    if value.layout != torch.strided or value.device.type != "cpu":
+        return False
+    return value.nbytes <= value.untyped_storage().nbytes()

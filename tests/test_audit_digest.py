@@ -1,0 +1,25 @@
+"""The adapter's identity."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from gradience.audit import digest
+from gradience.audit.folder import Files
+from gradience.errors import AdapterError
+
+
+def test_it_is_the_hash_of_weights_then_config(tmp_path: Path) -> None:
+    """Anyone can check it with a common tool, and it does not depend on where the files lie."""
+    weights, config = tmp_path / "w", tmp_path / "c"
+    weights.write_bytes(bytes(range(256)) * 10_000)
+    config.write_bytes(b"{}")
+    expected = hashlib.sha256(weights.read_bytes() + b"{}").hexdigest()
+    assert digest.of(Files("anywhere", config, weights)) == f"sha256:{expected}"
+
+
+def test_a_file_that_went_away_is_refused(tmp_path: Path) -> None:
+    """One line that names the adapter."""
+    with pytest.raises(AdapterError, match="cannot audit it: it cannot be read"):
+        digest.of(Files("it", tmp_path / "c", tmp_path / "w"))

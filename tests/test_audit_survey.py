@@ -1,0 +1,190 @@
+"""A whole adapter measured: against a dense SVD, with any number of workers, without traces in the caller."""
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from gradience.audit import adapter, factors, survey
+from gradience.audit.measured import Measured
+from gradience.errors import AdapterError, InputError
+
+WIDTHS = {"q": (24, 40), "k": (40, 24), "v": (4, 24)}  # v is narrower than the rank
+SCALE = 2.0
+
+
+def write(folder: Path, tensors: Mapping[str, torch.Tensor], *, weights: str = "adapter_model.safetensors") -> Path:
+    """An adapter of rank 8 and scale 2 on disk."""
+    folder.mkdir(exist_ok=True)
+    fields = {"peft_type": "LORA", "r": 8, "lora_alpha": 8 * SCALE, "target_modules": list(WIDTHS)}
+    (folder / "adapter_config.json").write_text(json.dumps(fields))
+    if weights.endswith(".bin"):
+        torch.save(dict(tensors), folder / weights)
+    else:
+        save_file(dict(tensors), folder / weights)
+    return folder
+
+
+def drawn(dtype: torch.dtype = torch.float32, layers: int = 2) -> dict[str, torch.Tensor]:
+    """Random factors for a few layers."""
+    generator = torch.Generator().manual_seed(0)
+    tensors = {}
+    for layer in range(layers):
+        for name, (width_in, width_out) in WIDTHS.items():
+            stem = f"base_model.model.layers.{layer}.{name}"
+            fade = torch.logspace(0, -2, 8)
+            tensors[f"{stem}.lora_A.weight"] = torch.randn(8, width_in, generator=generator).to(dtype)
+            tensors[f"{stem}.lora_B.weight"] = (torch.randn(width_out, 8, generator=generator) * fade).to(dtype)
+    return tensors
+
+
+def measure(folder: Path, *, device: str = "cpu", exact: bool = False) -> Measured:
+    """Load and measure."""
+    return survey.measure(adapter.load(folder), device=device, exact=exact)
+
+
+def dense(tensors: Mapping[str, torch.Tensor], name: str) -> list[float]:
+    """The slow and obvious reference, r values."""
+    a, b = (tensors[f"base_model.model.{name}.lora_{side}.weight"].double() for side in "AB")
+    values: list[float] = torch.linalg.svdvals(SCALE * b @ a)[:8].tolist()
+    return values + [0.0] * (8 - len(values))
+
+
+@pytest.mark.parametrize("exact", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn])
+def test_every_module_has_the_spectrum_of_its_scaled_product(tmp_path: Path, dtype: torch.dtype, exact: bool) -> None:
+    """In every dtype, by both methods, within the reported floor."""
+    tensors = drawn(dtype)
+    loaded = adapter.load(write(tmp_path, tensors))
+    measured = survey.measure(loaded, device="cpu", exact=exact)
+    for module, found in zip(loaded.modules, measured.spectra, strict=True):
+        truth = dense(tensors, module.name)
+        assert found.values == pytest.approx(truth, rel=1e-9, abs=found.floor + 1e-13 * truth[0])
+        assert found.method == ("qr" if exact or module.name.endswith("v") else "gram")
+
+
+def test_a_bin_file_gives_the_same_numbers(tmp_path: Path) -> None:
+    """The container does not matter."""
+    tensors = drawn()
+    old = measure(write(tmp_path / "bin", tensors, weights="adapter_model.bin"))
+    assert sorted(s.values for s in old.spectra) == sorted(
+        s.values for s in measure(write(tmp_path / "st", tensors)).spectra
+    )
+
+
+@pytest.mark.parametrize("size", [1e-150, 1e-30, 1e30, 1e150])
+def test_tiny_and_huge_factors_keep_their_shape(tmp_path: Path, size: float) -> None:
+    """Float64 factors whose squares vanish or overflow are measured like any other."""
+    tensors = drawn(torch.float64, layers=1)
+    plain = measure(write(tmp_path / "plain", tensors)).spectra
+    scaled = measure(
+        write(tmp_path / "scaled", {k: v * (size if "_B" in k else 1) for k, v in tensors.items()})
+    ).spectra
+    for one, other in zip(plain, scaled, strict=True):
+        assert [value / size for value in other.values] == pytest.approx(one.values, rel=1e-9, abs=one.floor * 2)
+
+
+def test_an_untrained_adapter_is_all_zeros(tmp_path: Path) -> None:
+    """B = 0: zeros by the fast method, no NaN."""
+    spectra = measure(write(tmp_path, {k: v * ("_A" in k) for k, v in drawn().items()})).spectra
+    assert {value for found in spectra for value in found.values} == {0.0}
+    assert {found.method for found in spectra} == {"gram"}
+
+
+@pytest.mark.parametrize("exact", [False, True])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_non_finite_factors_are_counted_and_named(
+    tmp_path: Path, dtype: torch.dtype, value: float, exact: bool
+) -> None:
+    """No number comes out; the line says how many modules and which is first."""
+    tensors = drawn(dtype)
+    for layer, side in ((0, "A"), (1, "B")):
+        tensors[f"base_model.model.layers.{layer}.k.lora_{side}.weight"][1, 2] = value
+    with pytest.raises(AdapterError, match=r"NaN or infinity in 2 of 6 modules \(2, first 'layers.0.k'\)"):
+        measure(write(tmp_path, tensors), exact=exact)
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_workers_change_no_number_and_no_order(tmp_path: Path, workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Results come in the order of the modules however they were shared out."""
+    tensors = drawn(layers=40)
+    folder = write(tmp_path, tensors)
+    monkeypatch.setattr(survey, "_workers", lambda *_: workers)
+    names = [module.name for module in adapter.load(folder).modules]
+    for name, found in zip(names, measure(folder).spectra, strict=True):
+        assert found.values[0] == pytest.approx(dense(tensors, name)[0])
+
+
+def test_the_callers_threads_are_left_as_they_were(tmp_path: Path) -> None:
+    """Inside a trainer, an audit must not slow down the training that follows."""
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        measure(write(tmp_path, drawn()))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_default_device_of_the_caller_does_not_matter(tmp_path: Path) -> None:
+    """`torch.set_default_device` is the caller's own."""
+    folder = write(tmp_path, drawn())
+    expected = measure(folder)
+    with torch.device("meta"):
+        assert measure(folder) == expected
+
+
+def test_progress_ends_with_all_modules(tmp_path: Path) -> None:
+    """Called on the way with the modules done and the modules in all."""
+    calls: list[tuple[int, int]] = []
+    loaded = adapter.load(write(tmp_path, drawn(layers=40)))
+    survey.measure(loaded, device="cpu", progress=lambda done, total: calls.append((done, total)))
+    assert calls == sorted(calls)
+    assert calls[-1] == (120, 120)
+    assert len(calls) > 1
+
+
+@pytest.mark.parametrize("device", ["tpu", "cuda:x", "cuda:99", ""])
+def test_an_unknown_device_is_an_error(tmp_path: Path, device: str) -> None:
+    """The line lists what there is."""
+    with pytest.raises(InputError, match="cannot audit on device"):
+        measure(write(tmp_path, drawn()), device=device)
+
+
+def test_a_device_without_float64_is_replaced_and_said(tmp_path: Path) -> None:
+    """MPS has only float32."""
+    assert measure(write(tmp_path, drawn()), device="mps").issues[0].startswith("device: ")
+
+
+def test_a_file_that_shrinks_under_the_reader_is_an_error(tmp_path: Path) -> None:
+    """Half a factor is never measured."""
+    loaded = adapter.load(write(tmp_path, drawn()))
+    with loaded.files.weights.open("r+b") as file:
+        file.truncate(loaded.modules[-1].a.offset)
+    with pytest.raises(AdapterError, match="cut short"):
+        survey.measure(loaded, device="cpu")
+
+
+def test_a_reader_uses_one_buffer(tmp_path: Path) -> None:
+    """What it returns is the same memory each time: peak memory is that of the largest factor."""
+    loaded = adapter.load(write(tmp_path, drawn()))
+    reader = factors.reader(loaded.files.weights, 1 << 16)
+    places = {reader.read(module.a).data_ptr() for module in loaded.modules}
+    reader.close()
+    assert len(places) == 1
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+@pytest.mark.parametrize("exact", [False, True])
+def test_the_gpu_gives_the_numbers_of_the_cpu(tmp_path: Path, exact: bool) -> None:
+    """Same formulas, same certificate; only rounding differs."""
+    folder = write(tmp_path, drawn(torch.bfloat16))
+    pairs = zip(measure(folder, exact=exact).spectra, measure(folder, device="cuda", exact=exact).spectra, strict=True)
+    for cpu, gpu in pairs:
+        assert gpu.values == pytest.approx(cpu.values, rel=1e-9, abs=cpu.floor)
+        assert gpu.method == cpu.method
