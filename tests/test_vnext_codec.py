@@ -151,7 +151,7 @@ def test_unknown_events_and_keys_survive() -> None:
         (b"\xef\xbb\xbf" + line(), []),
         (b"\0\0" + line(), ["2 NUL bytes"]),
         (b'{"schema": "grad' + line(), ["a torn line stands before this one"]),
-        (line(x="?").replace(b"?", b"\xff"), ["not UTF-8 at byte 111"]),
+        (line(x="?").replace(b"?", b"\xff"), ["not UTF-8 at byte 109"]),
         (line(run_id="r?").replace(b"r?", b"r\xff"), ["not UTF-8 at byte 66"]),
         (line(x="\u00e9"), []),
         (line(x="?").replace(b"?", "é".encode()), []),
