@@ -55,11 +55,19 @@ def test_an_audit_of_another_producer_shows_its_numbers() -> None:
 
 
 @pytest.mark.parametrize(
-    "advice", [{}, {"verdict": 3, "recommendations": [1, {"severity": "odd"}], "confidence": None}]
+    "advice", [{}, {"verdict": [3], "recommendations": [1, {"severity": "odd"}], "confidence": None}]
 )
 def test_a_strange_recommendation_breaks_nothing(advice: dict[str, Any]) -> None:
     """What is not understood is left out."""
     assert isinstance(audit_note({}, advice), str)
+
+
+@pytest.mark.parametrize("broken", ["candidate_ranks", "energy_kept", "modules", "by_type"])
+def test_an_audit_that_does_not_fit_together_shows_its_numbers(make_record: MakeRecord, broken: str) -> None:
+    """Lists of unequal length or missing parts are another producer's business."""
+    metrics = _payloads(make_record({"0.q_proj": AMPLE}))[0]
+    metrics[broken] = [1] if broken != "candidate_ranks" else [1, 2, 3, 4, 5, 6, 7, 8, 9]
+    assert audit_note(metrics, None).startswith("| measure | value |")
 
 
 def test_text_from_files_is_escaped(make_record: MakeRecord) -> None:

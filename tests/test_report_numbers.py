@@ -30,7 +30,9 @@ def test_measurements_have_four_digits(value: float | None, text: str) -> None:
     assert numbers.number(value) == text
 
 
-@pytest.mark.parametrize(("size", "text"), [(None, "-"), (83_886_080, "83.9"), (2048, "0.002")])
+@pytest.mark.parametrize(
+    ("size", "text"), [(None, "-"), (83_886_080, "83.9"), (2048, "0.00205"), (2_500_000_000, "2500")]
+)
 def test_sizes_are_in_megabytes(size: int | None, text: str) -> None:
     """10^6 bytes, and small adapters keep their digits."""
     assert numbers.megabytes(size) == text

@@ -68,9 +68,12 @@ def command(
     if not shown.as_json:
         output.lines(audit_text.render(record, advice, top=shown.top, layers=shown.layers, verbose=shown.verbose))
     landed = landing.land(journal, record, advice) if journal else None
-    delivered = _delivered(landed, request) if landed else []
-    if shown.as_json:
-        output.document(_document(record, advice, shown, landed, delivered))
+    delivered: list[delivery.Delivered] = []
+    try:
+        delivered = _delivered(landed, request) if landed else []
+    finally:  # the audit is done and kept, whatever a tracker says
+        if shown.as_json:
+            output.document(_document(record, advice, shown, landed, delivered))
     output.enforce(advice.recommendations, fail_on)
     if strict and not all(one.up_to_date for one in delivered):
         sys.exit(output.BEHIND)

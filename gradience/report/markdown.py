@@ -27,8 +27,7 @@ LIMIT: Final = 8000  # characters; the shortest limit among trackers' notes
 def audit_note(audit_metrics: Mapping[str, Any], recommendation: Mapping[str, Any] | None) -> str:
     """The note of one audit: verdict, findings with their tests, candidate ranks, module types."""
     advice = recommendation or {}
-    record = _record(audit_metrics)
-    tables = _bare(audit_metrics) if record is None else _tables(record, advice.get("suggested_rank"))
+    tables = _tables(audit_metrics, advice.get("suggested_rank")) or _bare(audit_metrics)
     parts = [_verdict(advice), *map(_finding, _findings(advice)), *tables]
     return _within("\n\n".join(part for part in parts if part))
 
@@ -38,18 +37,11 @@ def escaped(text: object) -> str:
     return _MARKUP.sub(r"\\\1", plain(text))
 
 
-def _record(metrics: Mapping[str, Any]) -> AuditRecord | None:
-    try:
-        return columns.unpack(dict(metrics))
-    except (InputError, msgspec.ValidationError, KeyError, TypeError, ValueError, AttributeError):
-        return None  # another producer's lora_audit: only its plain numbers can be shown
-
-
 def _verdict(advice: Mapping[str, Any]) -> str:
     verdict = advice.get("verdict")
     if verdict is None:
         return ""
-    meaning = {**VERDICTS}.get(verdict, "")
+    meaning = next((text for known, text in VERDICTS.items() if known == verdict), "")
     confidence = escaped(advice.get("confidence", "unknown"))
     return f"**Verdict: {escaped(verdict)}** ({confidence} confidence){': ' * bool(meaning)}{meaning}."
 
@@ -76,7 +68,16 @@ def _finding(finding: Recommendation) -> str:
     return "\n".join([f"**{escaped(finding.action)}** ({certainty}). {escaped(finding.message)}", "", *lines]).rstrip()
 
 
-def _tables(record: AuditRecord, suggested: object) -> list[str]:
+def _tables(metrics: Mapping[str, Any], suggested: object) -> list[str]:
+    """The tables of an audit of ours; none for another producer's, of which only plain numbers can be shown."""
+    try:
+        record = columns.unpack(metrics)
+        return _record(record, suggested)
+    except (InputError, LookupError, ValueError):
+        return []
+
+
+def _record(record: AuditRecord, suggested: object) -> list[str]:
     adapter = record.adapter
     facts = (
         f"{adapter.peft_type} r={adapter.r}, alpha={number(adapter.lora_alpha)}, {record.summary.n_layers} modules, "

@@ -36,10 +36,10 @@ def fixed(value: float | None) -> str:
 
 
 def megabytes(size: float | None) -> str:
-    """Bytes in MB of 10^6 bytes."""
+    """Bytes in MB of 10^6 bytes, three digits."""
     if size is None:
         return MISSING
-    return f"{size / 1e6:.1f}" if size >= 1e5 else f"{size / 1e6:.3f}"
+    return f"{size / 1e6:.3g}" if size < 1e9 else f"{size / 1e6:.0f}"
 
 
 def duration(seconds: float) -> str:
