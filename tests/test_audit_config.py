@@ -91,7 +91,7 @@ def test_what_is_not_plain_lora_is_refused_by_name(tmp_path: Path, field: str, v
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("kind", ["ADALORA", "LOHA", "IA3", "OFT", "PROMPT_TUNING", "FROM_THE_FUTURE", None, 3])
+@pytest.mark.parametrize("kind", ["ADALORA", "LOHA", "IA3", "OFT", "PROMPT_TUNING", "FROM_THE_FUTURE", None, 3, {}])
 def test_every_other_peft_type_is_refused(tmp_path: Path, kind: object) -> None:
     """The default for the unknown is refusal, before any other field is looked at."""
     fields = {**PLAIN, "peft_type": kind, "rank_pattern": {"x.lora_E": [True]}}

@@ -100,7 +100,7 @@ def _check_type(path: Path, fields: dict[str, Any]) -> None:
     kind = fields["peft_type"]
     if kind == "LORA":
         return
-    mend = _CONVERT if kind in _CONVERTIBLE else "only peft_type LORA is audited"
+    mend = _CONVERT if str(kind) in _CONVERTIBLE else "only peft_type LORA is audited"
     raise refuse(path, f"its peft_type is {quoted(kind)}, whose update is not scale * B @ A", mend)
 
 

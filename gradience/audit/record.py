@@ -14,7 +14,7 @@ class AdapterInfo(msgspec.Struct, frozen=True, kw_only=True):
     adapter_weights_path: str
     peft_type: str = "LORA"
     base_model: str | None = None
-    r: int
+    r: int  # the config's; patterns may give modules others
     lora_alpha: float
     use_rslora: bool = False
     target_modules: tuple[str, ...] = ()
@@ -101,9 +101,9 @@ class AuditRecord(msgspec.Struct, frozen=True, kw_only=True):
     audit_version: int = AUDIT_VERSION
     energy_level: float = ENERGY_LEVEL
     adapter: AdapterInfo
-    candidate_ranks: tuple[int, ...]  # the ladder up to r, ascending
+    candidate_ranks: tuple[int, ...]  # the ladder up to the largest rank of any module, ascending
     energy_kept: tuple[float, ...]  # share of the whole adapter's energy left at each candidate rank
     summary: AuditSummary
     by_type: dict[str, TypeSummary]
     modules: tuple[ModuleAudit, ...]
-    issues: tuple[str, ...] = ()
+    issues: tuple[str, ...] = ()  # "code: one sentence"

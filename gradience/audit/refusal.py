@@ -5,7 +5,7 @@ from os import PathLike
 
 from gradience.errors import AdapterError
 
-_WIDTH = 120  # longer names from a file are cut: a hostile one must not fill the screen or an event's 256 characters
+_WIDTH = 80  # longer names from a file are cut: a hostile one must not fill the screen or an event's 256 characters
 
 
 def refuse(path: str | PathLike[str], wrong: str, mend: str) -> AdapterError:

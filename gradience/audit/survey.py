@@ -67,7 +67,7 @@ class _Bench(msgspec.Struct):
         if self.device.type == "cpu":
             values = self.scratch.as_strided(stored.shape, (stored.shape[1], 1)).copy_(stored)
         else:
-            values = stored.to(self.device).to(torch.float64, copy=True)
+            values = stored.to(self.device).to(torch.float64)
         return _Wide(values, spectrum.unit(values) if factor.dtype == "F64" else 0)
 
 
@@ -92,9 +92,9 @@ class _Pool:
     def __enter__(self) -> "_Pool":
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *_exception: object) -> None:
         self._threads.shutdown(wait=True, cancel_futures=True)
-        for _bench_left in range(self._count):
+        for _ in range(self._count):
             self._benches.get().reader.close()
 
     def results(self, chunks: Sequence[Sequence[Module]]) -> Iterator[dict[str, Spectrum | None]]:
