@@ -45,6 +45,7 @@ class Life:
 
     @property
     def store(self) -> CursorFile:
+        """Where the cursor is kept."""
         return CursorFile(self.path, "memory", "memory:")
 
     def drain(self, faults: list[Fault]) -> Delivery | None:

@@ -24,23 +24,29 @@ class Mirror:
         self.now = 0.0
 
     def write(self, *lines: bytes) -> None:
+        """Append to the journal."""
         samples.write(self.path, lines)
 
     @property
     def store(self) -> CursorFile:
+        """Where the cursor is kept."""
         return CursorFile(self.path, "memory", "memory:")
 
     def drain(self, sink: MemorySink | None = None, from_start: bool = False, deadline_s: float = 1e6) -> Outcome:
+        """One drain by a sink of its own."""
         pace = Pace(deadline_s=deadline_s, clock=lambda: self.now, sleep=self.sleep)
         return drain(self.path, sink or MemorySink(self.tracker), self.store, pace, from_start=from_start)
 
     def sleep(self, seconds: float) -> None:
+        """Let time pass."""
         self.now += seconds
 
     def lose_state(self) -> None:
+        """Forget everything that is kept beside the journal."""
         shutil.rmtree(self.store.path.parent)
 
     def rows(self, run_id: str = "r") -> list[int]:
+        """The lines that the tracker holds of a run."""
         return sorted(self.tracker.runs[run_id].rows)
 
 
@@ -263,7 +269,7 @@ def test_a_missing_library_is_raised(mirror: Mirror) -> None:
 
     class Bare(MemorySink):
         def open(self, run: Run) -> Tracked:
-            raise ExtraMissingError("install it")
+            raise ExtraMissingError(f"install it for {run.run_id}")
 
     with pytest.raises(ExtraMissingError):
         mirror.drain(Bare())
@@ -336,7 +342,7 @@ def test_a_cursor_that_cannot_be_saved_stops_no_delivery(
 ) -> None:
     """On a full disk the tracker's own memory has to do."""
 
-    def full(self: CursorFile, cursor: object) -> None:
+    def full(*_arguments: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(CursorFile, "save", full)
@@ -347,7 +353,7 @@ def test_a_cursor_that_cannot_be_saved_stops_no_delivery(
 def test_an_event_that_cannot_be_set_aside_is_not_passed(mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without its dead letter it would be lost: the drain waits, and ends behind."""
 
-    def full(self: object, record: Record, reason: str) -> None:
+    def full(*_arguments: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(deadletters.DeadLetters, "bury", full)

@@ -14,9 +14,11 @@ class Clock:
         self.naps: list[float] = []
 
     def __call__(self) -> float:
+        """The time now."""
         return self.now
 
     def sleep(self, seconds: float) -> None:
+        """Let time pass."""
         self.naps.append(seconds)
         self.now += seconds
 

@@ -10,6 +10,7 @@ from gradience.mirror.history import History
 from gradience.mirror.sink import Batch, Position
 from gradience.testing import samples
 from gradience.vnext.record import Record
+from gradience.vnext.types import ENVELOPE
 
 
 def record(event: str, **fields: Any) -> Record:
@@ -113,7 +114,13 @@ def test_alerts_are_counted_over_batches() -> None:
 
 def test_advice_becomes_flat_tags() -> None:
     """Codes are joined by commas, None reads none, numbers are short; nested evidence is no tag."""
-    advice = {"verdict": "review", "codes": ["a", "b"], "suggested_rank": None, "rank_waste": 0.51234, "evidence": {}}
+    advice: dict[str, Any] = {
+        "verdict": "review",
+        "codes": ["a", "b"],
+        "suggested_rank": None,
+        "rank_waste": 0.51234,
+        "evidence": {},
+    }
     assert view.tags(record("recommendation", step=6, recommendations=[], **advice)) == {
         "gradience.verdict": "review",
         "gradience.codes": "a,b",
@@ -146,7 +153,7 @@ def test_an_event_of_a_later_version_is_nothing() -> None:
 @given(st.dictionaries(st.text(min_size=1, max_size=8), st.floats(allow_nan=False, allow_infinity=False), max_size=4))
 def test_no_extra_of_a_train_step_is_missed(extras: dict[str, float]) -> None:
     """The short cut for plain steps never hides a key of the user's own."""
-    reserved = {*view.ENVELOPE, "nonfinite", "loss", "lr", "grad_norm"}
+    reserved = {*ENVELOPE, "nonfinite", "loss", "lr", "grad_norm"}
     extras = {key: value for key, value in extras.items() if key not in reserved}
     one = record("train_step", step=1, **{"loss": 1.0, **extras})
     assert values(one) == {"train/loss": 1.0} | {f"train/{key}": value for key, value in one.extras.items()}
