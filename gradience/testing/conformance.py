@@ -19,19 +19,24 @@ _SLACK_S: Final = 5.0  # a busy machine may be late, a sink that blocks is later
 
 
 def check_sink(
-    factory: Callable[[], Sink], contents: Callable[[Tracked], object], *, secrets: Sequence[str] = ()
+    factory: Callable[[], Sink],
+    contents: Callable[[Tracked], object],
+    *,
+    libraries: Sequence[str] = (),
+    secrets: Sequence[str] = (),
 ) -> None:
     """Fail unless the sinks that `factory` makes keep the contract.
 
     Each call of `factory` returns a new sink for the same, working tracker. `contents` reads back what the tracker
-    holds for a tracked run, in a form that compares equal when it is the same. `secrets` are the credentials that the
-    sinks were given, none of which may show. Runs named `conformance-*` stay in the tracker.
+    holds for a tracked run, in a form that compares equal when it is the same. `libraries` are the outside packages
+    that only `open` may import; `secrets` the credentials that the sinks were given, none of which may show. Runs
+    named `conformance-*` stay in the tracker.
 
     Raises:
         AssertionError: a promise is not kept; the text says which.
     """
     _check_identity(factory, secrets)
-    _check_import(type(factory()).__module__)
+    _check_construction(factory(), libraries)
     first, second = _run(), _run()
     tracked = _check_open(factory, first, second)
     _check_delivery(factory, contents, first, tracked)
@@ -52,17 +57,22 @@ def _check_identity(factory: Callable[[], Sink], secrets: Sequence[str]) -> None
     )
 
 
-def _check_import(module: str) -> None:
-    """In a fresh interpreter, where nothing hides what the sink's module imports."""
+def _check_construction(sink: Sink, libraries: Sequence[str]) -> None:
+    """In a fresh interpreter, where nothing hides what the sink's module imports; made too, if it needs no options."""
+    kind = type(sink)
     script = (
-        "import gradience.mirror.drain, importlib, sys; before = set(sys.modules);"
-        "importlib.import_module(sys.argv[1]);"
-        "print(*{name.partition('.')[0] for name in set(sys.modules) - before})"
+        "import contextlib, importlib, sys\n"
+        "kind = getattr(importlib.import_module(sys.argv[1]), sys.argv[2])\n"
+        "with contextlib.suppress(TypeError): kind()\n"
+        "print(*sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", script, module], capture_output=True, text=True, check=False)
-    own = ("gradience", module.partition(".")[0])
-    foreign = {name for name in done.stdout.split() if name not in sys.stdlib_module_names and name not in own}
-    _require(not foreign, f"importing {module} imports {', '.join(sorted(foreign))}: leave that to open")
+    if not libraries:
+        return
+    command = [sys.executable, "-c", script, kind.__module__, kind.__qualname__]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    _require(done.returncode == 0, f"a fresh interpreter cannot make a {kind.__qualname__}: {done.stderr[-300:]}")
+    early = sorted(set(libraries) & set(done.stdout.split()))
+    _require(not early, f"making a {kind.__qualname__} imports {', '.join(early)}: leave that to open")
 
 
 def _check_open(factory: Callable[[], Sink], first: Run, second: Run) -> Tracked:
