@@ -47,20 +47,19 @@ class Claim:
 _claims: dict[Path, Claim] = {}
 
 
-def claim(path: Path, recorder: Recorder, state_dir: str | Path | None = None) -> Claim:
-    """Make `recorder` the one recorder of the file; another one in this process is replaced.
+def claim(place: Path, recorder: Recorder, state_dir: str | Path | None = None) -> Claim:
+    """Make `recorder` the one recorder of the file at a resolved path; another one in this process is replaced.
 
     Where locks do not work, or no state folder can be made, a warning is logged and the claim holds in this process.
 
     Raises:
         TelemetryError: Another process records to the file, or the state directory given cannot be used.
     """
-    place = path.resolve()
     with _guard:
         if place in _claims:
-            _log.info("a new recorder of %s replaces the one that was open in this process", path)
+            _log.info("a new recorder of %s replaces the one that was open in this process", place)
             _claims[place].recorder.replaced()
-        _claims[place] = Claim(place, recorder, _lock(path, state_dir))
+        _claims[place] = Claim(place, recorder, _lock(place, state_dir))
         return _claims[place]
 
 

@@ -176,17 +176,19 @@ class TelemetryWriter:
     def _open(self, *, resume: bool, always: bool, state_dir: str | Path | None) -> None:
         if str(self.path) == journal.STDIN:
             raise TelemetryError("cannot record to '-': name a file")
-        if self.path.exists():
-            runs.check(self.path)
-        appender = Appender(self.path, create=True)
+        place = self.path.resolve()
+        is_file = place.is_file()  # a device or a pipe has no past to be read
+        if is_file:
+            runs.check(place)
+        appender = Appender(place, create=True)
         try:
-            self._claim = recorders.claim(self.path, self, state_dir)
+            self._claim = recorders.claim(place, self, state_dir)
         except BaseException:
             appender.close()
             raise
         self._appender = appender
-        last = runs.last(self.path) if resume else None
-        if last is not None and (always or runs.status(self.path, last.run_id) != RunStatus.OK.value):
+        last = runs.last(place) if resume and is_file else None
+        if last is not None and (always or runs.status(place, last.run_id) != RunStatus.OK.value):
             self.run_id = last.run_id
 
     def _record(self, event: str, step: Any, payload: dict[str, Any]) -> None:
