@@ -12,6 +12,7 @@ import pytest
 
 import gradience
 from gradience.cli.main import group
+from gradience.cli.meter import Meter
 from gradience.errors import InputError
 from gradience.mirror.child import in_child
 from gradience.mirror.cursor import Delivery
@@ -55,7 +56,9 @@ class Diary:
         run = runs.setdefault(self.run_id, {"rows": {}})
         run["rows"].update({record.line: record.raw.decode() for record in batch.records})
         run["position"] = str(batch.position)
-        self.path.write_text(json.dumps(runs))
+        draft = self.path.with_suffix(".draft")
+        draft.write_text(json.dumps(runs))
+        draft.replace(self.path)
 
     def close(self, status, timeout_s):
         pass
@@ -104,11 +107,17 @@ def gradience_(*arguments: str) -> click.testing.Result:
     return click.testing.CliRunner().invoke(group, arguments)
 
 
+def start_sync(place: Place) -> "subprocess.Popen[str]":
+    """The command, in a process of its own."""
+    command = [sys.executable, "-m", "gradience", "sync", str(place.journal), *place.to]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
 def test_sync_says_what_was_sent_and_where(place: Place) -> None:
     """Data on stdout: one line for the file, one for each tracked run."""
     result = gradience_("sync", str(place.journal), *place.to)
     assert (result.exit_code, result.stderr) == (0, "")
-    assert result.stdout == f"{place.journal} -> diary: 5 sent, 0 rejected, up to date\n  r: diary:page\n"
+    assert result.stdout == f"{place.journal} -> diary: 5 sent, 0 rejected, up to date\n  r: run diary-r  diary:page\n"
     assert place.rows() == [1, 2, 3, 4, 5]
 
 
@@ -192,6 +201,18 @@ def test_an_option_that_the_sink_does_not_take_is_a_usage_error(place: Place) ->
     assert "the sink diary does not take --experiment" in result.stderr
 
 
+def test_a_terminal_sees_how_far_a_long_delivery_is(
+    place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line that overwrites itself on stderr, and is gone at the end."""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setattr("gradience.cli.meter.REDRAW_S", 0.0)
+    with Meter(place.journal, "diary") as meter:
+        meter.show(3)
+    drawn = capsys.readouterr()
+    assert (drawn.out, drawn.err) == ("", f"\r\x1b[K{place.journal} -> diary: line 3 of 5\r\x1b[K")
+
+
 def test_an_unknown_sink_is_exit_code_1(place: Place) -> None:
     """The line names what is installed."""
     result = gradience_("sync", str(place.journal), "--to", "telex")
@@ -250,6 +271,32 @@ def test_a_child_that_hangs_is_killed(place: Place, monkeypatch: pytest.MonkeyPa
     outcome = in_child(place.journal, "diary", {"tracking_uri": str(place.diary)}, 0.5)
     assert (outcome.state, outcome.error) == (Delivery.UNAVAILABLE, "no answer within 4 s")
     assert time.monotonic() - began < 20
+
+
+@pytest.mark.slow
+def test_a_sync_killed_at_any_moment_is_taken_up_by_the_next(place: Place) -> None:
+    """Killed with -9, ten times over a long delivery: each line is there once, with the text of the journal."""
+    samples.write(place.journal, samples.steps("r", 6, 12_000))
+    for attempt in range(10):
+        running = start_sync(place)
+        time.sleep(0.15 + 0.05 * attempt)
+        running.kill()
+        running.communicate()
+    assert gradience_("sync", str(place.journal), *place.to).exit_code == 0
+    held = json.loads(place.diary.read_text())["r"]["rows"]
+    assert [held[str(line)].encode() for line in range(1, 12_001)] == place.journal.read_bytes().splitlines(True)
+
+
+@pytest.mark.slow
+def test_two_syncs_at_once_deliver_everything_once(place: Place) -> None:
+    """One works, the other waits until its lines have passed, or takes over."""
+    samples.write(place.journal, samples.steps("r", 6, 5_000))
+    both = [start_sync(place) for _ in range(2)]
+    said = [running.communicate(timeout=60)[0] for running in both]
+    assert [running.returncode for running in both] == [0, 0]
+    sent = [int(text.split(" -> diary: ")[1].split()[0]) for text in said]
+    assert sum(sent) == 5_000
+    assert sorted(place.rows()) == list(range(1, 5_001))
 
 
 @pytest.mark.slow

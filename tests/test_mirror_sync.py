@@ -75,6 +75,15 @@ def test_a_missing_journal_leaves_no_trace(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_file_of_something_else_is_refused_and_left_alone(tmp_path: Path) -> None:
+    """Nothing is kept beside a file that was named by mistake; an empty one has only nothing to say yet."""
+    notes = samples.write(tmp_path / "notes.md", [b"# Notes\n", b"\n"])
+    with pytest.raises(TelemetryError, match="it is not a telemetry file"):
+        sync(notes, MemorySink())
+    assert list(tmp_path.iterdir()) == [notes]
+    assert sync(samples.write(tmp_path / "new.jsonl", []), MemorySink()).state is Delivery.UP_TO_DATE
+
+
 def test_the_sink_is_let_go_after_an_error(journal: Path) -> None:
     """A file that was replaced ends the drain, not the good manners."""
     tracker = MemoryTracker()

@@ -45,6 +45,7 @@ class Tracked(msgspec.Struct, frozen=True, kw_only=True):
 
     id: str
     url: str | None = None
+    viewer: str | None = None  # the command that makes `url` answer, where nothing serves the tracker by itself
     position: Position | None = None  # as the tracker itself remembers it, for a journal that lost its cursor
 
 
@@ -61,8 +62,9 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
 class Sink(Protocol):
     """One tracker.
 
-    Constructing a sink costs nothing and imports no tracker. Every method raises `UnavailableError` (try later),
-    `RejectedError` (this item never) or `TargetGoneError` (park); anything else is taken as a fault of the batch.
+    Constructing a sink costs nothing and imports no tracker. `open` and `deliver` raise `UnavailableError` (try
+    later), `RejectedError` (this item never) or `TargetGoneError` (park). `InputError` and `ExtraMissingError` end the
+    drain and reach the person who asked for it. Anything else is taken as a fault of the batch.
     """
 
     name: ClassVar[str]

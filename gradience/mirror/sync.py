@@ -8,8 +8,10 @@ from pathlib import Path
 
 import msgspec
 
+from gradience.errors import TelemetryError
 from gradience.mirror.cursor import CursorFile, Delivery
 from gradience.mirror.drain import Outcome, drain
+from gradience.mirror.groups import parse
 from gradience.mirror.pace import Endurance, Pace
 from gradience.mirror.sink import Sink
 from gradience.vnext import journal, lock
@@ -37,10 +39,10 @@ def sync(
     target, it is waited for: until it has passed the lines that are there now, or, for `from_start`, has ended.
 
     Raises:
-        GradienceError: as `drain` raises, or no folder for the cursor can be written.
+        GradienceError: as `drain` raises; the file is no telemetry; or no folder for the cursor can be written.
     """
-    with journal.open_bytes(path):
-        store = CursorFile(path, sink.name, sink.target, state_dir)
+    _check(path)
+    store = CursorFile(path, sink.name, sink.target, state_dir)
     pace = Pace(deadline_s=deadline_s, patience_s=patience_s)
     began = pace.clock()
     queue = _Queue(path, store, pace, from_start)
@@ -56,6 +58,16 @@ def sync(
             time.sleep(LOOK_S)
     finally:
         sink.close(None, CLOSE_S)
+
+
+def _check(path: Path) -> None:
+    """Refuse a file of something else, before anything is kept beside it."""
+    line = None
+    for line in journal.read(path):
+        if parse(line):
+            return
+    if line is not None:
+        raise TelemetryError(f"cannot deliver {path}: it is not a telemetry file; name the .jsonl of a run")
 
 
 def _is_free(store: CursorFile, stack: ExitStack) -> bool:
