@@ -50,6 +50,8 @@ def test_a_documented_command_parses(document: str, line: str) -> None:  # noqa:
     """Commands and options exist and take the values that the documents give them; nothing is run."""
     _, first, *rest = shlex.split(line, comments=True)
     command, arguments = (group, [first, *rest]) if first.startswith("-") else (find(first), rest)
+    if not arguments:
+        return  # a mention, not a call
     try:
         command.make_context(first, arguments)
     except click.exceptions.Exit as done:  # --help and --version end a parse, well
