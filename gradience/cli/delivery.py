@@ -98,7 +98,7 @@ def _said(journal: Path, done: Delivered, outcome: Outcome, request: Request) ->
         return (
             f"{done.name} is behind ({why}). Nothing is lost: catch up with: {_catch_up(journal, done.name, request)}"
         )
-    where = "up to date" if done.tracked is None else plain(f"run {done.tracked.id}  {done.tracked.url or ''}").rstrip()
+    where = "up to date" if done.tracked is None else output.place(done.tracked)
     refused = f" ({outcome.rejected} lines were refused)" if outcome.rejected else ""
     return f"{done.name}: {where}{refused}"
 

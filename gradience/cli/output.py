@@ -8,7 +8,9 @@ from typing import Any, Final, TypeVar
 
 import click
 
+from gradience.mirror.sink import Tracked
 from gradience.policy.rule import at_or_above
+from gradience.report.plain import plain
 from gradience.vnext.types import Recommendation, Severity
 
 FINDINGS: Final = 3
@@ -37,6 +39,12 @@ def lines(text: str) -> None:
 def talk(text: str) -> None:
     """A remark for the person, on stderr."""
     click.echo(text, err=True)
+
+
+def place(tracked: Tracked) -> str:
+    """Where a tracked run is to be seen; a second line tells how, where nothing serves the tracker's pages yet."""
+    first = plain(f"run {tracked.id}  {tracked.url or ''}").rstrip()
+    return f"{first}\n    served by: {plain(tracked.viewer)}" if tracked.url and tracked.viewer else first
 
 
 def enforce(found: Iterable[Recommendation], bar: str | None) -> None:

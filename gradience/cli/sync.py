@@ -127,7 +127,7 @@ def _report(path: Path, outcome: Outcome, request: Request) -> None:
     parts += ["up to date" if up_to_date else f"{outcome.behind} behind"]
     output.lines(f"{plain(path)} -> {request.name}: {', '.join(parts)}")
     for run_id, tracked in outcome.runs.items():
-        output.lines(plain(f"  {run_id}: {tracked.url or tracked.id}"))
+        output.lines(f"  {plain(run_id)}: {output.place(tracked)}")
     if not up_to_date:
         why = plain(outcome.error or "the deadline is over")
         output.talk(

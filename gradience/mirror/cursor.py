@@ -34,6 +34,7 @@ class Mark(msgspec.Struct, frozen=True, kw_only=True):
     started: float
     tracked: str | None = None
     url: str | None = None
+    viewer: str | None = None
     line: int = 0
     history: History = History()
 
@@ -59,8 +60,11 @@ class Cursor(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def tracked(self) -> dict[str, Tracked]:
         """The tracked runs, by the run_id that each mirrors."""
-        marks = self.runs.items()
-        return {run_id: Tracked(id=mark.tracked, url=mark.url) for run_id, mark in marks if mark.tracked is not None}
+        return {
+            run_id: Tracked(id=mark.tracked, url=mark.url, viewer=mark.viewer)
+            for run_id, mark in self.runs.items()
+            if mark.tracked is not None
+        }
 
 
 class CursorFile:

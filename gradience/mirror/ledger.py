@@ -69,7 +69,8 @@ class Ledger:
         """
         mark = self._mark(group)
         line = mark.line if self.cursor.from_start else self._agreed(group.run_id, mark, tracked)
-        self._put(group.run_id, msgspec.structs.replace(mark, tracked=tracked.id, url=tracked.url, line=line))
+        found = msgspec.structs.replace(mark, tracked=tracked.id, url=tracked.url, viewer=tracked.viewer, line=line)
+        self._put(group.run_id, found)
 
     def told(self, group: Group) -> int:
         """The last line of the group's run that the tracker holds; 0 for none."""

@@ -39,7 +39,7 @@ def connect(store: Store) -> MlflowClient:
 class Session:
     """The tracked run of one `run_id` in one store."""
 
-    def __init__(self, client: MlflowClient, page: str | None, wish: Wish, run: Run) -> None:
+    def __init__(self, client: MlflowClient, store: Store, wish: Wish, run: Run) -> None:
         self._client = client
         found = locate.tracked_run(client, run, wish)
         self._id = found.info.run_id
@@ -51,7 +51,8 @@ class Session:
         self._claim(found, run.run_id)
         self.tracked = Tracked(
             id=self._id,
-            url=page and f"{page}/#/experiments/{found.info.experiment_id}/runs/{self._id}/model-metrics",
+            url=store.page and f"{store.page}/#/experiments/{found.info.experiment_id}/runs/{self._id}/model-metrics",
+            viewer=store.viewer,
             position=Position.parse(found.data.tags.get(self._cursor_tag, "")),
         )
 

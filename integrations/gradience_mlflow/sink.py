@@ -61,7 +61,7 @@ class MLflowSink:
     def open(self, run: Run) -> Tracked:
         """Attach to the run's tracked run, or create it.
 
-        For a local store `Tracked.url` is valid once `mlflow ui --backend-store-uri <store>` serves its default port.
+        For a database `Tracked.url` is valid once `Tracked.viewer` serves its default port.
 
         Raises:
             ExtraMissingError: MLflow is not installed here.
@@ -76,7 +76,7 @@ class MLflowSink:
                 f"The MLflow sink needs {missing.name!r}, which is missing: pip install 'mlflow>=2.22'."
             ) from None
         wish = Wish.read(self._experiment, self._run, os.environ)
-        self._session = Session(self._client, self._store.page, wish, run)
+        self._session = Session(self._client, self._store, wish, run)
         return self._session.tracked
 
     def deliver(self, batch: Batch) -> None:

@@ -4,6 +4,7 @@
 """
 
 import re
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -44,6 +45,12 @@ class Store(msgspec.Struct, frozen=True):
         if self.uri.startswith(("http://", "https://")):
             return self.address
         return _LOCAL_PAGE if self.uri.startswith(_DATABASES) else None
+
+    @property
+    def viewer(self) -> str | None:
+        """The command that serves the pages of a database; None for a server, which does so itself."""
+        served = self.uri.startswith(_DATABASES)
+        return f"mlflow ui --backend-store-uri {shlex.quote(self.address)}" if served else None
 
 
 def resolve(given: str | None, environ: Mapping[str, str], cwd: Path) -> Store:

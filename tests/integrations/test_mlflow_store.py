@@ -73,6 +73,13 @@ def test_a_page_is_where_the_store_is_shown(given: str, expected: str | None) ->
     assert resolve(given, {}, CWD).page == expected
 
 
+def test_a_database_names_the_command_that_shows_it() -> None:
+    """A link that nothing serves yet comes with what serves it, and without credentials."""
+    assert resolve("sqlite:///m.db", {}, CWD).viewer == f"mlflow ui --backend-store-uri sqlite:///{CWD}/m.db"
+    assert "secret" not in (resolve("postgresql://user:secret@host/db", {}, CWD).viewer or "")
+    assert resolve("http://host", {}, CWD).viewer is None
+
+
 def test_a_target_names_store_and_experiment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two sinks share a cursor exactly when they write to the same place."""
     assert MLflowSink(tracking_uri="http://host/").target == "http://host"
