@@ -44,11 +44,8 @@ class Appender:
         Raises:
             OSError: The line could not be written whole; the next one starts on a new line.
         """
-        data = b"\n" + line if self._torn else line
-        if os.write(self._descriptor, data) == len(data):
-            self._torn = False
-        else:
-            self._write_again(line)
+        if self._torn or os.write(self._descriptor, line) != len(line):
+            self._write_alone(line)
 
     def sync(self) -> None:
         """Wait until the disk has what was written; a file that is no file on a disk has nothing to wait for."""
@@ -64,7 +61,8 @@ class Appender:
             os.close(self._descriptor)
             self._descriptor = -1
 
-    def _write_again(self, line: bytes) -> None:
+    def _write_alone(self, line: bytes) -> None:
+        """Write the line after a newline, which ends whatever part of a line stands before it."""
         self._torn = True
         for _ in range(_ATTEMPTS):
             if os.write(self._descriptor, b"\n" + line) == len(line) + 1:

@@ -4,8 +4,8 @@ Encoding never raises on what it is given, but for a text that the policy refuse
 first; what that refuses goes to `repair`.
 """
 
-import math
 from collections.abc import Callable, Iterable
+from math import isfinite
 from typing import Any, Final
 
 import msgspec
@@ -38,10 +38,10 @@ class Encoder:
 
     def event(self, ts: float, run_id: str, event: str, step: Any, payload: dict[str, Any]) -> bytes:
         """One line with its newline. The envelope's values are taken as they are; the payload may hold anything."""
-        fields: dict[str, Any] = {"schema": SCHEMA, "ts": ts, "run_id": run_id, "event": event, "step": step}
         if (step is None or (type(step) is int and 0 <= step < _INT64)) and self._is_plain(payload):
-            fields.update(payload)
+            fields = {"schema": SCHEMA, "ts": ts, "run_id": run_id, "event": event, "step": step, **payload}
             return _dumps(fields) + b"\n"
+        fields = {"schema": SCHEMA, "ts": ts, "run_id": run_id, "event": event}
         return self._cleaned(fields, step, payload)
 
     def _is_plain(self, payload: dict[str, Any]) -> bool:
@@ -52,7 +52,7 @@ class Encoder:
                 return False
             kind = type(value)
             if kind is float:
-                if not math.isfinite(value):
+                if not isfinite(value):
                     return False
             elif kind is int:
                 if not -_INT64 <= value < _INT64:

@@ -43,14 +43,16 @@ def decoded(scan: journal.Scan, report: Report) -> Iterator[Record]:
     typed, refused = codec.typed, codec.REFUSED
     line, end = scan.line, scan.end
     for block, skipped in scan.blocks():
+        end += skipped
+        is_plain = block.isascii() and not skipped  # asked once for hundreds of lines
         for raw in io.BytesIO(block):
             line += 1
-            end += len(raw) + skipped
+            end += len(raw)
             try:
                 event: AnyEvent | UnknownEvent | None = typed(raw)
             except refused:
                 event = None
-            if event is None or event.nonfinite is not None or type(event) is Alert or skipped or not raw.isascii():
+            if event is None or event.nonfinite is not None or type(event) is Alert or not is_plain:
                 event = _examined(line, raw, skipped, report)
                 skipped = 0
             if event is not None:

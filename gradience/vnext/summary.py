@@ -30,12 +30,17 @@ class Summary:
 
     def add(self, record: Record) -> None:
         """Take the next record."""
+        self.take((record,))
+
+    def take(self, records: Iterable[Record]) -> None:
+        """Take the next records, all of them."""
         run = self._run
-        if run is None or run.run_id != record.event.run_id:
-            run = self._run = self._switch(record)
-        problems = run.add(record)
-        if problems:
-            self.report(record.line, problems)
+        for record in records:
+            if run is None or run.run_id != record.event.run_id:
+                run = self._run = self._switch(record)
+            problems = run.add(record)
+            if problems:
+                self.report(record.line, problems)
 
     def report(self, line: int, problems: Iterable[str]) -> None:
         """Note what is wrong with a line."""

@@ -21,7 +21,7 @@ from gradience.vnext.appender import Appender
 from gradience.vnext.types import ConfigSnapshot, Recommendation, RunEnd, RunStart, RunStatus, Severity
 
 _log = logging.getLogger(__name__)
-_BOUNDARIES: Final = (RunStart.name, RunEnd.name)
+_BOUNDARIES: Final = frozenset({RunStart.name, RunEnd.name})
 
 
 class TelemetryWriter:
@@ -196,28 +196,30 @@ class TelemetryWriter:
             return
         try:
             with self._lock:
-                self._append(self._encoder.event(time.time(), self.run_id, event, step, payload))
+                line = self._encoder.event(time.time(), self.run_id, event, step, payload)
+                self._open_appender(line).append(line)
                 self._begun = True
-                if event in _BOUNDARIES:
-                    self._passed(event)
+                if self._losing or event in _BOUNDARIES:
+                    self._written(event)
         except TextViolationError:
             raise
         except Exception as error:  # noqa: BLE001 - the boundary to training: a lost event must not end a run
             self._lose(event, error)
 
-    def _append(self, line: bytes) -> None:
+    def _open_appender(self, line: bytes) -> Appender:
         if self._appender is None:
             raise ValueError("the writer is closed")
         if len(line) > journal.LINE_LIMIT:
-            raise ValueError(f"the event takes {len(line)} bytes, and a line at most {journal.LINE_LIMIT}")
-        self._appender.append(line)
+            raise ValueError(f"a line of {len(line)} bytes is over the limit of {journal.LINE_LIMIT}")
+        return self._appender
+
+    def _written(self, event: str) -> None:
         if self._losing:
             self._losing = False
             _log.warning("telemetry is written to %s again; %d events are lost", self.path, self.lost)
-
-    def _passed(self, boundary: str) -> None:
-        self._ended = boundary == RunEnd.name
-        if self._ended and self._appender is not None:
+        if event in _BOUNDARIES:
+            self._ended = event == RunEnd.name
+        if event == RunEnd.name and self._appender is not None:
             self._appender.sync()
 
     def _lose(self, event: str, error: Exception) -> None:

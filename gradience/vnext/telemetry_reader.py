@@ -100,9 +100,7 @@ class TelemetryReader:
     @cached_property
     def _summary(self) -> Summary:
         summary = self._new_summary()
-        add = summary.add
-        for record in self._records(summary):
-            add(record)
+        summary.take(self._records(summary))
         return summary
 
     def _new_summary(self) -> Summary:
