@@ -41,4 +41,4 @@ def main(path: str, steps: int = 100) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(sys.argv[1] if len(sys.argv) > 1 else "plain.jsonl")
