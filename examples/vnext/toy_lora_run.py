@@ -234,10 +234,7 @@ def main() -> None:
     write_training_args(out / "training", options.steps, seed)
     print("reading unlabelled sentences (the base model) ...")
     model = peft.get_peft_model(pretrain(out / "base", seed=seed, device=device), LORA).to(device)
-    splits = {
-        "train": sentences(2000, seed + 1),
-        "test": sentences(500, seed + 2),
-    }
+    splits = {"train": sentences(2000, seed + 1), "test": sentences(500, seed + 2)}
     print(f"fine-tuning a rank-{LORA.r} adapter for {options.steps} steps on {device} ...")
     # Training starts from scratch every time, so that an interrupted run is never continued: resume=False.
     with TelemetryWriter(out / "run.jsonl", resume=False, allow_text=options.telemetry_allow_text) as telemetry:
