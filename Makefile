@@ -21,7 +21,7 @@ help:
 	@echo "make clean   remove environments, caches and the demo's output"
 
 # Show a command as one would type it, then run it with the environment's programs.
-run = @printf '\n$$ %s\n' '$(1)'; PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(1)
+run = @printf '\n$$ %s\n' '$(1)'; export PATH="$(CURDIR)/$(VENV)/bin:$$PATH"; $(1)
 
 demo: $(VENV)/installed-demo
 	$(call run,python examples/vnext/toy_lora_run.py --out runs/toy_run --device cpu)
