@@ -81,6 +81,8 @@ def holder(path: str | Path) -> Holder | None:
     with _guard:
         if place in _held:
             return Holder(os.getpid(), socket.gethostname())
+        if fcntl is None:
+            return None
         try:
             descriptor = os.open(place, os.O_RDWR | os.O_CLOEXEC)
         except OSError:
@@ -94,8 +96,6 @@ def holder(path: str | Path) -> Holder | None:
 
 def _probe(descriptor: int) -> int | None:
     """The pid of the process that holds the file's lock."""
-    if fcntl is None:
-        return None
     layout = _FLOCK.get(sys.platform)
     try:
         if layout is None:

@@ -142,6 +142,8 @@ class TelemetryWriter:
             return
         if self._begun and not self._ended:
             self.run_end(RunStatus.OK)
+        elif self._begun:
+            self._sync()
         self.replaced()
 
     def replaced(self) -> None:
@@ -162,7 +164,7 @@ class TelemetryWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is None or (isinstance(error, SystemExit) and not error.code):
+        if error is None or (isinstance(error, SystemExit) and not error.code) or self._appender is None:
             self.close()
             return
         status = RunStatus.ABORTED if isinstance(error, KeyboardInterrupt) else RunStatus.ERROR
@@ -219,8 +221,16 @@ class TelemetryWriter:
             _log.warning("telemetry is written to %s again; %d events are lost", self.path, self.lost)
         if event in _BOUNDARIES:
             self._ended = event == RunEnd.name
-        if event == RunEnd.name and self._appender is not None:
-            self._appender.sync()
+        if event == RunEnd.name:
+            self._sync()
+
+    def _sync(self) -> None:
+        """Have the lines on the disk; they are written already, so that a failure loses none."""
+        try:
+            if self._appender is not None:
+                self._appender.sync()
+        except OSError as error:
+            _log.warning("telemetry in %s may not survive a power cut: %s", self.path, error)
 
     def _lose(self, event: str, error: Exception) -> None:
         self.lost += 1
