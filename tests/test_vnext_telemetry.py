@@ -310,6 +310,16 @@ def test_events_after_close_are_counted_not_raised(tmp_path: Path) -> None:
     assert tw.lost == 1
 
 
+def test_an_exception_after_close_adds_nothing(tmp_path: Path) -> None:
+    """The run had ended; nothing is lost either."""
+    tw = TelemetryWriter(tmp_path / "r")
+    tw.train_step(1)
+    tw.close()
+    with pytest.raises(KeyError), tw:
+        raise KeyError
+    assert (tw.lost, [line["event"] for line in read(tmp_path / "r")]) == (0, ["train_step", "run_end"])
+
+
 class _Evil(dict[str, Any]):
     """A mapping that cannot be read."""
 
