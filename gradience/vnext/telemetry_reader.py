@@ -1,9 +1,7 @@
 """Reading a telemetry file back: its records, its runs, what is wrong with it and what it says."""
 
 import os
-import shutil
 import sys
-import tempfile
 import weakref
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -140,6 +138,9 @@ def _can_be_retold(event: AnyEvent | UnknownEvent) -> bool:
 
 def _spooled_stdin(reader: TelemetryReader) -> Path:
     """Stdin as a file, so that it can be read more than once; it goes with the reader."""
+    import shutil  # these two cost a fifth of this module's import, and few read stdin
+    import tempfile
+
     descriptor, name = tempfile.mkstemp(prefix="gradience-", suffix=".jsonl")
     weakref.finalize(reader, os.unlink, name)
     with os.fdopen(descriptor, "wb") as spool:
