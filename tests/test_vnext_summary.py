@@ -137,3 +137,13 @@ def test_the_state_of_a_run_does_not_grow_with_what_it_invents() -> None:
     sizes = [len(part) for part in (signals.evals, signals.alerts, signals.counts, signals.nonfinite)]
     assert max(sizes) <= 102
     assert sum(signals.counts.values()) == 1501
+
+
+def test_an_audit_does_not_lengthen_the_run_it_follows() -> None:
+    """The last time of a run is that of its end, however much later it was audited."""
+    signals = seen(
+        {"event": "run_start", "config": {}, "ts": 10.0},
+        {"event": "run_end", "status": "ok", "ts": 20.0},
+        {"event": "metrics", "kind": "lora_audit", "metrics": {}, "ts": 90.0},
+    )
+    assert (signals.first_ts, signals.last_ts) == (10.0, 20.0)

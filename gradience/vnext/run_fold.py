@@ -49,7 +49,7 @@ class RunFold:
         self._last = first.event
         self._counts: dict[str, int] = {}
         self._train_steps = 0
-        self._status: str | None = None
+        self._end: RunEnd | None = None  # of the last attempt
         self._is_overrun = False  # training went on after run_end
         self._first_step: int | None = None
         self._reached: int | None = None  # the last step before the latest start
@@ -90,7 +90,7 @@ class RunFold:
             line=self._first.line,
             started=self._first.event.ts,
             starts=self._counts.get(RunStart.name, 0),
-            status=self._status,
+            status=self._end.status if self._end else None,
             events=sum(self._counts.values()) + self._train_steps,
             last_step=self.last_step,
         )
@@ -123,13 +123,13 @@ class RunFold:
     def _course(self) -> dict[str, Any]:
         return {
             "run_id": self.run_id,
-            "status": self._status,
-            "ended": self._status is not None,
+            "status": self._end.status if self._end else None,
+            "ended": self._end is not None,
             "starts": self._counts.get(RunStart.name, 0),
             "first_step": self._first_step,
             "last_step": self.last_step,
             "first_ts": self._first.event.ts,
-            "last_ts": self._last.ts,
+            "last_ts": (self._end or self._last).ts,
             "counts": self._counts | ({TrainStep.name: self._train_steps} if self._train_steps else {}),
             "config": self._config,
             "meta": self._meta,
@@ -151,7 +151,7 @@ class RunFold:
         elif isinstance(event, RecommendationEvent):
             self._mechanic.advise(event, record.payload)
         elif isinstance(event, RunEnd):
-            self._end(event, problems)
+            self._finish(event, problems)
         self._notices.nonfinite(event, record.line)
         return problems
 
@@ -159,7 +159,7 @@ class RunFold:
         if self._is_fresh and event.step is not None:
             self._begin(event.step)
         self._notices.nonfinite(event, record.line)
-        if self._status is None or self._is_overrun:
+        if self._end is None or self._is_overrun:
             return []
         self._is_overrun = True
         self._is_watchful = self._is_fresh
@@ -169,7 +169,7 @@ class RunFold:
         self._reached = self.last_step
         self.start_line = line
         self._is_fresh = self._is_watchful = True
-        self._is_overrun, self._status = False, None
+        self._is_overrun, self._end = False, None
         if event.config:
             self._config = ConfigSnapshot.from_dict(event.config)
         self._meta = self._meta | event.meta
@@ -200,8 +200,8 @@ class RunFold:
         if event.split in self._evals or len(self._evals) < NAMES_KEPT:
             self._evals.setdefault(event.split, deque(maxlen=EVALS_KEPT)).append(judged)
 
-    def _end(self, event: RunEnd, problems: list[str]) -> None:
-        self._status = event.status
+    def _finish(self, event: RunEnd, problems: list[str]) -> None:
+        self._end = event
         self._is_watchful = True
         if event.status not in {status.value for status in RunStatus}:
             problems.append(f"status is {ascii(event.status)[:60]}: expected ok, aborted or error")

@@ -81,7 +81,7 @@ class SignalSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     first_step: int | None = None
     last_step: int | None = None
     first_ts: float | None = None
-    last_ts: float | None = None
+    last_ts: float | None = None  # of its run_end, which audits may follow; else of its last line
     counts: dict[str, int] = {}  # events by name
     config: ConfigSnapshot | None = None
     meta: dict[str, Any] = {}
