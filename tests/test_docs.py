@@ -16,7 +16,8 @@ from gradience.cli.main import COMMANDS, group
 ROOT = Path(__file__).parents[1]
 MANUAL = ROOT / "docs" / "USER_MANUAL.md"
 GUIDES = [ROOT / "README.md", ROOT / "QUICK_REFERENCE.md", MANUAL]
-DOCUMENTS = sorted({*GUIDES, *ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *ROOT.glob("integrations/*.md")})
+WITHIN = ("docs", "gradience", "integrations")
+DOCUMENTS = sorted({*ROOT.glob("*.md"), *(path for folder in WITHIN for path in (ROOT / folder).rglob("*.md"))})
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 INLINE_COMMAND = re.compile(r"`(gradience [^`\n]+)`")
