@@ -4,6 +4,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,7 @@ class Place:
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     site = tmp_path / "site"
     info = site / "diary_sink-1.0.dist-info"
     info.mkdir(parents=True)
@@ -99,7 +100,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     monkeypatch.syspath_prepend(str(site))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(site), str(Path(gradience.__file__).parents[1])]))
     monkeypatch.setenv("DIARY_BOUND", "0")
-    return Place(tmp_path)
+    yield Place(tmp_path)
+    sys.modules.pop("diary", None)  # another test's diary lies in another folder
 
 
 def gradience_(*arguments: str) -> click.testing.Result:
