@@ -38,13 +38,13 @@ def names() -> tuple[str, ...]:
 
 
 def find(name: str) -> Callable[..., Sink]:
-    """The class behind a name, imported now.
+    """The class behind a name, imported now; `package.module:Class` names one that nobody has installed.
 
     Raises:
         InputError: no distribution offers the name, several do, or what it points to cannot be loaded.
         ExtraMissingError: a library that the sink's own module needs is not installed.
     """
-    sink = _only(name)
+    sink = _only(name) if ":" not in name else Installed(name, "this environment", "", name)
     try:
         factory: Callable[..., Sink] = metadata.EntryPoint(name, sink.value, GROUP).load()
     except ModuleNotFoundError as missing:

@@ -16,7 +16,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from gradience.errors import TelemetryError, TextViolationError
-from gradience.vnext import codec, journal, plain, privacy, recorders, repair, runs
+from gradience.vnext import codec, journal, mirroring, plain, privacy, recorders, repair, runs
 from gradience.vnext.appender import Appender
 from gradience.vnext.types import ConfigSnapshot, Recommendation, RunEnd, RunStart, RunStatus, Severity
 
@@ -35,12 +35,18 @@ class TelemetryWriter:
     TextViolationError with `on_text_violation="raise"`; `allow_text=True` (or a limit of None) lets it pass. Secrets
     are masked always.
 
+    `sinks` are the trackers that the run is mirrored to while it is recorded: names (`"mlflow"`) or mappings
+    (`{"type": "mlflow", "tracking_uri": ...}`), each delivered to by a process of its own (`host="process"`); with
+    `host="thread"` by a thread of this one, which takes sink objects too. `close` waits `close_timeout_s` seconds for
+    them, and says what is behind and how to catch up.
+
     `lost` counts events that could not be written, `redacted` texts that were replaced, `renamed` keys that had to
     make way for the envelope. With `strict=True` a loss raises TelemetryError. Safe to use from several threads; a
     forked child and every rank but 0 write nothing.
 
     Raises:
         TelemetryError: The file is not telemetry, cannot be written, or is being recorded by another process.
+        GradienceError: A sink is not installed, does not take an option, or cannot be hosted here.
         ValueError: An argument makes no sense.
     """
 
@@ -55,6 +61,9 @@ class TelemetryWriter:
         on_text_violation: Literal["redact", "raise"] = "redact",
         strict: bool = False,
         state_dir: str | Path | None = None,
+        sinks: Sequence[Any] = (),
+        host: Literal["process", "thread"] = "process",
+        close_timeout_s: float = 30.0,
     ) -> None:
         policy = _policy(None if allow_text else max_str_len, on_text_violation)
         self.path = Path(path)
@@ -66,7 +75,10 @@ class TelemetryWriter:
         self._appender: Appender | None = None
         self._silent = recorders.is_silent_rank()
         self._begun = self._ended = self._losing = False
+        self._mirror: mirroring.Mirror | None = None
         if not self._silent:
+            folder = None if state_dir is None else Path(state_dir)
+            self._mirror = mirroring.mirror(self.path, sinks, host, folder, close_timeout_s)
             self._open(resume=run_id is None and resume is not False, always=resume is True, state_dir=state_dir)
 
     @property
@@ -137,22 +149,18 @@ class TelemetryWriter:
         self._record(privacy.clean(_text(event) or "unknown", privacy.DEFAULT, "/event"), step, fields)
 
     def close(self) -> None:
-        """End the run as `ok` unless it was ended, and let the file go; may be called again."""
+        """End the run as `ok` unless it was ended, let the file go and the mirror catch up; may be called again."""
         if self._silent or self._appender is None:
             return
         if self._begun and not self._ended:
             self.run_end(RunStatus.OK)
         elif self._begun:
             self._sync()
-        self.replaced()
+        self._let_go(replaced=False)
 
     def replaced(self) -> None:
         """Let the file go without ending the run."""
-        with self._lock:
-            appender, self._appender = self._appender, None
-        if appender is not None:
-            appender.close()
-            self._claim.release()
+        self._let_go(replaced=True)
 
     def muted(self) -> None:
         """Write nothing from now on: called in a forked child."""
@@ -173,7 +181,16 @@ class TelemetryWriter:
         except (TelemetryError, TextViolationError):
             _log.warning("the end of the run could not be written to %s", self.path)  # the user's error matters more
         finally:
-            self.replaced()
+            self._let_go(replaced=False)
+
+    def _let_go(self, *, replaced: bool) -> None:
+        with self._lock:
+            appender, self._appender = self._appender, None
+        if appender is not None:
+            appender.close()
+            self._claim.release()
+            if self._mirror is not None:
+                self._mirror.close(replaced=replaced)
 
     def _open(self, *, resume: bool, always: bool, state_dir: str | Path | None) -> None:
         if str(self.path) == journal.STDIN:
@@ -200,7 +217,8 @@ class TelemetryWriter:
             with self._lock:
                 line = self._encoder.event(time.time(), self.run_id, event, step, payload)
                 self._open_appender(line).append(line)
-                self._begun = True
+                if not self._begun:
+                    self._begin()
                 if self._losing or event in _BOUNDARIES:
                     self._written(event)
         except TextViolationError:
@@ -214,6 +232,11 @@ class TelemetryWriter:
         if len(line) > journal.LINE_LIMIT:
             raise ValueError(f"a line of {len(line)} bytes is over the limit of {journal.LINE_LIMIT}")
         return self._appender
+
+    def _begin(self) -> None:
+        self._begun = True
+        if self._mirror is not None:
+            self._mirror.begin(self.run_id)
 
     def _written(self, event: str) -> None:
         if self._losing:

@@ -2,6 +2,7 @@
 
     sink       the class that the registry loads
     store      which MLflow store is meant
+    active     the run that is active in this process
     schema     may this MLflow open that sqlite store?
     session    one open tracked run: batches in, requests out
     locate     which tracked run is meant
@@ -13,7 +14,7 @@
     faults     its exceptions as ours
     user       who is at work here
 
-All but `sink` and `store` are imported by the first `open`.
+All but `sink`, `store` and `active` are imported by the first `open`.
 """
 
 from gradience_mlflow.sink import MLflowSink

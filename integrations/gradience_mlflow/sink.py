@@ -5,10 +5,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Final
 
+import msgspec
+
 from gradience.errors import ExtraMissingError
 from gradience.mirror.sink import Batch, Run, Tracked
 from gradience.vnext.types import RunStatus
-from gradience_mlflow import store
+from gradience_mlflow import active, store
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -36,14 +38,23 @@ class MLflowSink:
         experiment: where a new run goes; else MLFLOW_EXPERIMENT_NAME or _ID, else the journal's `meta.experiment`,
             else "Default".
         run: id of the tracked run to attach to, whatever is found otherwise.
+        active_run: id of the run that is active in the recorder's process; else MLFLOW_RUN_ID. It is attached to
+            where neither a tag nor the cursor leads to another.
     """
 
     name: ClassVar[str] = "mlflow"
     process_env: ClassVar[Mapping[str, str]] = _ENV
 
     def __init__(
-        self, *, tracking_uri: str | None = None, experiment: str | None = None, run: str | None = None
+        self,
+        *,
+        tracking_uri: str | None = None,
+        experiment: str | None = None,
+        run: str | None = None,
+        active_run: str | None = None,
     ) -> None:
+        self._given = tracking_uri
+        self._active_run = active_run
         self._store = store.resolve(tracking_uri, os.environ, Path.cwd())
         self._experiment = experiment
         self._run = run
@@ -57,6 +68,10 @@ class MLflowSink:
             return f"{self._store.address}#run={self._run}"
         named = self._experiment or os.environ.get("MLFLOW_EXPERIMENT_NAME")
         return f"{self._store.address}#experiment={named}" if named else self._store.address
+
+    def active_run(self) -> Mapping[str, str]:
+        """The options that lead a sink in another process to the run that is active in this one."""
+        return active.options(self._given)
 
     def open(self, run: Run) -> Tracked:
         """Attach to the run's tracked run, or create it.
@@ -76,6 +91,8 @@ class MLflowSink:
                 f"The MLflow sink needs {missing.name!r}, which is missing: pip install 'mlflow>=2.22'."
             ) from None
         wish = Wish.read(self._experiment, self._run, os.environ)
+        if self._active_run:
+            wish = msgspec.structs.replace(wish, inherited_run=self._active_run)
         self._session = Session(self._client, self._store, wish, run)
         return self._session.tracked
 

@@ -1,0 +1,61 @@
+"""A live drain: the same loop as `sync`, for as long as its recorder is at work, and for a bounded time after that."""
+
+import logging
+import time
+from contextlib import ExitStack, suppress
+
+import msgspec
+
+from gradience.errors import GradienceError
+from gradience.mirror import reason, turn
+from gradience.mirror.cursor import Cursor, CursorFile, Delivery
+from gradience.mirror.drain import drain
+from gradience.mirror.ending import CLOSE_S, fail
+from gradience.mirror.presence import Presence
+from gradience.mirror.sink import Sink
+from gradience.mirror.spec import Spec
+from gradience.mirror.vigil import Vigil
+
+log = logging.getLogger("gradience.mirror")
+
+
+def follow(spec: Spec, sink: Sink, store: CursorFile, vigil: Vigil) -> Delivery:
+    """Deliver what is recorded until nothing more can come; how the target stands then.
+
+    A run whose recorder was killed ends as failed. While another process delivers to the same target, it is waited
+    for. What only a person can mend is left in the cursor.
+    """
+    with ExitStack() as stack:
+        while not turn.take(store, stack):
+            if vigil.told or vigil.stop():
+                return Delivery.BEHIND
+            vigil.sleep(spec.terms.poll_s)
+        stack.callback(_let_go, sink)
+        try:
+            return _deliver(spec, sink, store, vigil)
+        except GradienceError as error:
+            log.error("%s: delivery stopped until this is mended: %s", sink.name, reason.of(error))  # noqa: TRY400
+            note(spec, sink, store, Delivery.PARKED, reason.of(error))
+            return Delivery.PARKED
+
+
+def note(spec: Spec, sink: Sink, store: CursorFile, state: Delivery, error: str) -> None:
+    """Leave word in the cursor, for whoever watches it."""
+    cursor = store.load() or Cursor(journal=spec.journal, sink=sink.name, target=sink.target)
+    with suppress(OSError):
+        store.save(msgspec.structs.replace(cursor, state=state, error=error, updated=time.time()))
+
+
+def _deliver(spec: Spec, sink: Sink, store: CursorFile, vigil: Vigil) -> Delivery:
+    outcome = drain(spec.path, sink, store, vigil.pace, progress=lambda _line: vigil.progressed())
+    done = outcome.state is Delivery.UP_TO_DATE
+    if done and vigil.look() is Presence.GONE and not vigil.is_ended():
+        fail(spec.path, sink, store, vigil.pace)
+    return outcome.state
+
+
+def _let_go(sink: Sink) -> None:
+    try:
+        sink.close(None, CLOSE_S)
+    except Exception as error:  # noqa: BLE001 - a sink is foreign code, and what it had to deliver is delivered
+        log.warning("%s: not closed in order: %s", sink.name, reason.of(error))

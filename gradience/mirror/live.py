@@ -1,0 +1,131 @@
+"""The trackers that a run is mirrored to while it is recorded."""
+
+import atexit
+import logging
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from gradience.errors import InputError
+from gradience.mirror import catchup, reason, wish
+from gradience.mirror.cursor import CursorFile
+from gradience.mirror.hosts import Host, Sidecar, Thread
+from gradience.mirror.news import News
+from gradience.mirror.sink import Sink
+from gradience.mirror.spec import Spec, Terms
+from gradience.mirror.supervisor import Supervisor
+from gradience.mirror.wish import Wish
+
+log = logging.getLogger("gradience.mirror")
+
+HOSTS: Final = ("process", "thread")
+TERMS: Final = Terms()
+
+
+class LiveMirror:
+    """One live drain for each sink, from the first event on.
+
+    Raises:
+        GradienceError: a sink is not installed, does not take an option, or cannot be hosted here.
+        TypeError, ValueError: an argument makes no sense.
+    """
+
+    def __init__(self, path: Path, sinks: Sequence[Any], host: str, state_dir: Path | None, timeout_s: float) -> None:
+        if host not in HOSTS:
+            raise ValueError(f"host is {host!r}: it takes 'process' or 'thread'")
+        if not timeout_s >= 0:
+            raise ValueError(f"close_timeout_s is {timeout_s!r}: it takes seconds")
+        self._path = path
+        self._place = path.absolute()
+        self._state_dir = state_dir
+        self._timeout_s = timeout_s
+        self._in_house = host == "thread"
+        self._wishes = wish.read(sinks)
+        self._supervisors: list[Supervisor] = []
+        self._pid = os.getpid()
+        if not self._in_house:
+            _check_processes(self._wishes)
+
+    def begin(self, run_id: str) -> None:
+        """Start a drain for each sink; one that cannot be started is said, and costs the others nothing."""
+        for wanted in self._wishes:
+            self._start(wanted, run_id)
+        atexit.register(self.close)
+
+    def close(self, *, replaced: bool = False) -> None:
+        """See every drain off, or say how far it is behind; in a forked child they are not ours."""
+        supervisors, self._supervisors = self._supervisors, []
+        atexit.unregister(self.close)
+        if os.getpid() != self._pid:
+            return
+        if replaced:
+            for supervisor in supervisors:
+                supervisor.hand_over()
+            return
+        until = time.monotonic() + self._timeout_s
+        for supervisor in supervisors:
+            supervisor.close(until)
+
+    def _start(self, wanted: Wish, run_id: str) -> None:
+        try:
+            supervisor = self._supervisor(wanted, run_id)
+            supervisor.start()
+        except Exception as error:  # noqa: BLE001 - the boundary to training: a mirror must not end a run
+            why, mend = reason.of(error), self._catch_up(wanted, {}, None)
+            log.warning("%s: not mirrored: %s; catch up with: %s", wanted.name, why, mend)
+        else:
+            self._supervisors.append(supervisor)
+
+    def _supervisor(self, wanted: Wish, run_id: str) -> Supervisor:
+        inherited = _inherited(wanted.sink())
+        sink = wanted.sink(**inherited)
+        store = CursorFile(self._place, sink.name, sink.target, self._state_dir)
+        spec = Spec(
+            journal=str(self._place),
+            sink=wanted.name,
+            options={**inherited, **wanted.options},
+            state_dir=str(self._state_dir.absolute()) if self._state_dir else None,
+            recorder=os.getpid(),
+            terms=TERMS,
+        )
+        news = News(
+            store,
+            sink.name,
+            run_id,
+            lambda cursor: self._catch_up(wanted, spec.options, cursor and cursor.tracked.get(run_id)),
+            in_house=self._in_house,
+        )
+        return Supervisor(self._host(spec, store, sink), store, self._place, news)
+
+    def _host(self, spec: Spec, store: CursorFile, sink: Sink) -> Host:
+        return Thread(spec, store, sink) if self._in_house else Sidecar(spec, store, os.environ, Path.cwd())
+
+    def _catch_up(self, wanted: Wish, options: Mapping[str, Any], tracked: object) -> str:
+        """The command for `sync`, where a run that is active here has to be named as long as nothing leads to it."""
+        typed = {key: value for key, value in options.items() if key != "active_run"}
+        if "active_run" in options and not tracked:
+            typed.setdefault("run", options["active_run"])
+        return catchup.command(self._path, wanted.name, typed, self._state_dir)
+
+
+def _inherited(sink: Sink) -> Mapping[str, str]:
+    """The options that lead a sink in another process to the run that is active in this one."""
+    find = getattr(sink, "active_run", None)
+    try:
+        found: Mapping[str, str] = find() if find is not None else {}
+    except Exception as error:  # noqa: BLE001 - found by default, in foreign code: worth a remark, not a run
+        log.debug("%s: the active run cannot be told: %s", sink.name, reason.of(error))
+        return {}
+    return found
+
+
+def _check_processes(wishes: Sequence[Wish]) -> None:
+    if sys.platform == "win32" or not sys.executable:
+        raise InputError(
+            "cannot mirror from a process of its own here: give host='thread', or run `gradience sync` beside training"
+        )
+    if made := [wanted.name for wanted in wishes if wanted.made is not None]:
+        raise InputError(f"cannot hand the sink object {made[0]!r} to another process: name it, or give host='thread'")

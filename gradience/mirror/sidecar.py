@@ -1,0 +1,79 @@
+"""The side-car: a process beside the recorder that delivers to one tracker, so that training never waits for it.
+
+Its spec comes by stdin, because options may hold credentials and everybody can read a command line. Everything that
+it has to say to its recorder stands in the cursor.
+"""
+
+import faulthandler
+import logging
+import os
+import signal
+import sys
+from typing import Final, NoReturn
+
+import msgspec
+
+from gradience.mirror import registry
+from gradience.mirror.cursor import CursorFile, Delivery
+from gradience.mirror.follow import follow, note
+from gradience.mirror.sink import Sink
+from gradience.mirror.spec import Spec
+from gradience.mirror.vigil import Vigil
+from gradience.mirror.watchdog import Watchdog
+
+log = logging.getLogger("gradience.mirror")
+
+PARKED: Final = 10  # exit code: only a person can mend it, so it is of no use to start again
+
+
+def main() -> NoReturn:
+    """Serve the spec on stdin, and end with an exit code."""
+    spec = _read_spec()
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
+    code = _serve(spec)
+    logging.shutdown()
+    os._exit(code)  # a tracker's hooks at exit may block for ever, and the sink is closed
+
+
+def _serve(spec: Spec) -> int:
+    sink = registry.load(spec.sink, **spec.options)
+    store = CursorFile(spec.path, sink.name, sink.target, spec.state)
+    os.environ.update(sink.process_env)
+    watchdog = Watchdog(spec.terms.call_s, lambda: _renew(spec, sink, store, vigil))
+    vigil = Vigil(spec, heard=watchdog.feed)
+    signal.signal(signal.SIGTERM, lambda *_: vigil.leave())
+    log.info("process %d delivers %s to %s", os.getpid(), spec.journal, sink.target)
+    with watchdog:
+        state = follow(spec, sink, store, vigil)
+    log.info("process %d leaves: %s", os.getpid(), state.value)
+    return PARKED if state is Delivery.PARKED else 0
+
+
+def _renew(spec: Spec, sink: Sink, store: CursorFile, vigil: Vigil) -> NoReturn:
+    """End a call that nobody can interrupt: this process begins anew, where its cursor stands."""
+    try:
+        why = f"no answer for {spec.terms.call_s:.0f} s"
+        log.error("%s: %s, starting again; it hung here:", sink.name, why)
+        faulthandler.dump_traceback()
+        note(spec, sink, store, Delivery.UNAVAILABLE, why)
+        _hand_on(msgspec.structs.replace(spec, idle_since=vigil.idle_since))
+        os.execv(sys.executable, sys.orig_argv)  # noqa: S606 - the same command once more, without a shell
+    finally:
+        os._exit(1)  # there is nothing to begin anew with: whoever watches starts another one
+
+
+def _read_spec() -> Spec:
+    """Take the spec, and leave stdin as if nobody were there."""
+    spec = msgspec.json.decode(sys.stdin.buffer.read(), type=Spec)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    return spec
+
+
+def _hand_on(spec: Spec) -> None:
+    """Put the spec on stdin, for the process image that follows."""
+    read, write = os.pipe()
+    os.write(write, msgspec.json.encode(spec))
+    os.close(write)
+    os.dup2(read, 0)

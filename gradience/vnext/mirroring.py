@@ -1,0 +1,35 @@
+"""How a recorder reaches the trackers that its run is mirrored to: the one way up from here, taken lazily.
+
+Recording never waits for a mirror: it reads the telemetry file by itself.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+
+class Mirror(Protocol):
+    """The trackers of one recorder. No method raises."""
+
+    def begin(self, run_id: str) -> None:
+        """The first event was recorded, by the thread that calls: start to deliver."""
+
+    def close(self, *, replaced: bool = False) -> None:
+        """Nothing more is recorded: wait for delivery within the time that was given, and say what is behind.
+
+        A recorder that another one in this process replaces leaves delivery to that one, and does not wait.
+        """
+
+
+def mirror(path: Path, sinks: Sequence[Any], host: str, state_dir: Path | None, timeout_s: float) -> Mirror | None:
+    """The mirror of a telemetry file, None without sinks; nothing is started yet.
+
+    Raises:
+        GradienceError: A sink is not installed, does not take an option, or cannot be hosted here.
+        TypeError, ValueError: An argument makes no sense.
+    """
+    if not sinks:
+        return None
+    from gradience.mirror.live import LiveMirror
+
+    return LiveMirror(path, sinks, host, state_dir, timeout_s)
