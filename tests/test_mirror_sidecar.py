@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from gradience.mirror import live
 from gradience.mirror.cursor import CursorFile, Delivery
-from gradience.mirror.spec import Terms
+from gradience.mirror.live import recording
+from gradience.mirror.live.spec import Terms
 from gradience.mirror.sync import sync
 from gradience.testing.folder import RUNNING, FolderRun, FolderSink, runs
 from gradience.vnext import lock
@@ -30,10 +30,10 @@ NAME = "gradience.testing.folder:FolderSink"
 TERMS = Terms(poll_s=0.1, grace_s=0.5, linger_s=3.0, leave_s=5.0, call_s=2.0)
 TRAINER = """
 import os, sys, time
-from gradience.mirror import live
-from gradience.mirror.spec import Terms
+from gradience.mirror.live import recording
+from gradience.mirror.live.spec import Terms
 from gradience.vnext.telemetry import TelemetryWriter
-live.TERMS = Terms(poll_s=0.1, grace_s=0.5, linger_s=5.0)
+recording.TERMS = Terms(poll_s=0.1, grace_s=0.5, linger_s=5.0)
 writer = TelemetryWriter(sys.argv[1], sinks=[{"type": "gradience.testing.folder:FolderSink", "root": sys.argv[2]}])
 writer.run_start({"model_name": "m"})
 if "fork" in sys.argv and os.fork() == 0:
@@ -47,7 +47,7 @@ for step in range(10**6):
 
 @pytest.fixture(autouse=True)
 def _brisk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live, "TERMS", TERMS)
+    monkeypatch.setattr(recording, "TERMS", TERMS)
 
 
 class Place:

@@ -30,6 +30,6 @@ def mirror(path: Path, sinks: Sequence[Any], host: str, state_dir: Path | None, 
     """
     if not sinks:
         return None
-    from gradience.mirror.live import LiveMirror
+    from gradience.mirror.live.recording import LiveMirror
 
     return LiveMirror(path, sinks, host, state_dir, timeout_s)

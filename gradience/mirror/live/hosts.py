@@ -14,11 +14,11 @@ from typing import Final, Protocol
 import msgspec
 
 from gradience.mirror.cursor import CursorFile, Delivery
-from gradience.mirror.follow import follow
-from gradience.mirror.sidecar import PARKED
+from gradience.mirror.live.follow import follow
+from gradience.mirror.live.sidecar import PARKED
+from gradience.mirror.live.spec import Spec
+from gradience.mirror.live.vigil import Vigil
 from gradience.mirror.sink import Sink
-from gradience.mirror.spec import Spec
-from gradience.mirror.vigil import Vigil
 
 log = logging.getLogger("gradience.mirror")
 
@@ -31,7 +31,7 @@ _PROGRAM: Final = """
 import sys
 if sys.path[0] == "":
     del sys.path[0]
-from gradience.mirror import sidecar
+from gradience.mirror.live import sidecar
 sidecar.main()
 """
 

@@ -5,10 +5,10 @@ from collections.abc import Callable
 from typing import Final
 
 from gradience.errors import TelemetryError
-from gradience.mirror import presence
+from gradience.mirror.live import presence
+from gradience.mirror.live.presence import Presence
+from gradience.mirror.live.spec import Spec
 from gradience.mirror.pace import Pace
-from gradience.mirror.presence import Presence
-from gradience.mirror.spec import Spec
 from gradience.vnext import runs, state
 
 _SLICE_S: Final = 0.25  # a recorder that ends is noticed within this

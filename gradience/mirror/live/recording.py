@@ -5,19 +5,20 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from gradience.errors import InputError
-from gradience.mirror import catchup, reason, wish
+from gradience.mirror import catchup, reason
 from gradience.mirror.cursor import CursorFile
-from gradience.mirror.hosts import Host, Sidecar, Thread
-from gradience.mirror.news import News
+from gradience.mirror.live import wish
+from gradience.mirror.live.hosts import Host, Sidecar, Thread
+from gradience.mirror.live.news import News
+from gradience.mirror.live.spec import Spec, Terms
+from gradience.mirror.live.supervisor import Supervisor
+from gradience.mirror.live.wish import Wish
 from gradience.mirror.sink import Sink
-from gradience.mirror.spec import Spec, Terms
-from gradience.mirror.supervisor import Supervisor
-from gradience.mirror.wish import Wish
 
 log = logging.getLogger("gradience.mirror")
 
@@ -40,7 +41,7 @@ class LiveMirror:
             raise ValueError(f"close_timeout_s is {timeout_s!r}: it takes seconds")
         self._path = path
         self._place = path.absolute()
-        self._state_dir = state_dir
+        self._state_dir = state_dir and state_dir.expanduser().absolute()
         self._timeout_s = timeout_s
         self._in_house = host == "thread"
         self._wishes = wish.read(sinks)
@@ -53,21 +54,28 @@ class LiveMirror:
         """Start a drain for each sink; one that cannot be started is said, and costs the others nothing."""
         for wanted in self._wishes:
             self._start(wanted, run_id)
-        atexit.register(self.close)
+        atexit.register(self._at_exit)
 
     def close(self, *, replaced: bool = False) -> None:
         """See every drain off, or say how far it is behind; in a forked child they are not ours."""
-        supervisors, self._supervisors = self._supervisors, []
-        atexit.unregister(self.close)
-        if os.getpid() != self._pid:
-            return
+        atexit.unregister(self._at_exit)
         if replaced:
-            for supervisor in supervisors:
-                supervisor.hand_over()
-            return
+            self._each(lambda supervisor, _until: supervisor.hand_over())
+        else:
+            self._each(Supervisor.close)
+
+    def _at_exit(self) -> None:
+        """Nobody closed the recorder: a side-car waits for the end of this process, which tells how the run ended."""
+        self._each(Supervisor.close if self._in_house else Supervisor.catch_up)
+
+    def _each(self, act: Callable[[Supervisor, float], object]) -> None:
+        supervisors, self._supervisors = self._supervisors, []
         until = time.monotonic() + self._timeout_s
-        for supervisor in supervisors:
-            supervisor.close(until)
+        for supervisor in supervisors if os.getpid() == self._pid else ():
+            try:
+                act(supervisor, until)
+            except Exception as error:  # noqa: BLE001, PERF203 - the boundary to training: its end is not ours to spoil
+                log.warning("mirroring of %s did not end in order: %s", self._path, reason.of(error))
 
     def _start(self, wanted: Wish, run_id: str) -> None:
         try:
@@ -87,7 +95,7 @@ class LiveMirror:
             journal=str(self._place),
             sink=wanted.name,
             options={**inherited, **wanted.options},
-            state_dir=str(self._state_dir.absolute()) if self._state_dir else None,
+            state_dir=str(self._state_dir) if self._state_dir else None,
             recorder=os.getpid(),
             terms=TERMS,
         )

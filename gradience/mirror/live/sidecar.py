@@ -13,12 +13,13 @@ from typing import Final, NoReturn
 
 import msgspec
 
-from gradience.mirror import registry
+from gradience.errors import GradienceError
+from gradience.mirror import reason, registry
 from gradience.mirror.cursor import CursorFile, Delivery
-from gradience.mirror.follow import follow, note
+from gradience.mirror.live.follow import follow, note
+from gradience.mirror.live.spec import Spec
+from gradience.mirror.live.vigil import Vigil
 from gradience.mirror.sink import Sink
-from gradience.mirror.spec import Spec
-from gradience.mirror.vigil import Vigil
 from gradience.mirror.watchdog import Watchdog
 
 log = logging.getLogger("gradience.mirror")
@@ -30,7 +31,11 @@ def main() -> NoReturn:
     """Serve the spec on stdin, and end with an exit code."""
     spec = _read_spec()
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
-    code = _serve(spec)
+    try:
+        code = _serve(spec)
+    except GradienceError as error:
+        log.error("%s: %s", spec.sink, reason.of(error))  # noqa: TRY400 - it says what to do; a trace would hide that
+        code = PARKED
     logging.shutdown()
     os._exit(code)  # a tracker's hooks at exit may block for ever, and the sink is closed
 

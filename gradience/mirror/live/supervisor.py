@@ -1,5 +1,6 @@
 """The recorder's side of a live drain: keeps it alive, says what a person should know, and sees it off."""
 
+import contextlib
 import logging
 import math
 import threading
@@ -10,9 +11,9 @@ from typing import Final
 
 from gradience.errors import TelemetryError
 from gradience.mirror.cursor import CursorFile
-from gradience.mirror.hosts import Host
-from gradience.mirror.news import REPEAT_S, News
-from gradience.mirror.sidecar import PARKED
+from gradience.mirror.live.hosts import Host
+from gradience.mirror.live.news import REPEAT_S, News
+from gradience.mirror.live.sidecar import PARKED
 from gradience.vnext import journal
 from gradience.vnext.journal import Line
 
@@ -47,17 +48,21 @@ class Supervisor:
 
         A drain that has nothing more to do is seen off; one that is behind goes on for a bounded time.
         """
+        if self.catch_up(until):
+            self._host.leave()
+            self._wait(min(until, time.monotonic() + SEE_OFF_S), lambda: self._host.code() is not None)
+
+    def catch_up(self, until: float) -> bool:
+        """The same for a recorder that nobody closed: the drain stays to see how it ends. Whether all is delivered."""
         self._closing = True
         self._wake.set()
         self._wait(until, lambda: self._parked or self._is_delivered())
         self._dismissed = True
+        self._news.look()
         if self._is_delivered():
-            self._host.leave()
-            self._wait(min(until, time.monotonic() + SEE_OFF_S), lambda: self._host.code() is not None)
-            self._news.look()
-        else:
-            self._news.look()
-            self._news.say_behind(sum(1 for _ in self._ahead()))
+            return True
+        self._news.say_behind(sum(1 for _ in self._ahead()))
+        return False
 
     def hand_over(self) -> None:
         """Leave delivery to the drain of another recorder."""
@@ -84,7 +89,8 @@ class Supervisor:
         if not self._dismissed:
             self._start()
         while (code := self._host.code()) is None or not self._dismissed:
-            self._news.look()
+            with contextlib.suppress(OSError):  # a network disk that has a bad moment
+                self._news.look()
             if code is not None:
                 self._revive(code)
             self._wake.wait(LOOK_S)
@@ -92,6 +98,8 @@ class Supervisor:
 
     def _revive(self, code: int) -> None:
         """Start it again, if that is of any use, and not too often."""
+        if code == PARKED and not self._parked and not self._news.is_parked:
+            self._complain("has given up")
         self._parked = code == PARKED
         lived = time.monotonic() - self._started_at
         if lived >= LONGEST_BACK_OFF_S:

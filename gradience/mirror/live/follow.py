@@ -10,11 +10,11 @@ from gradience.errors import GradienceError
 from gradience.mirror import reason, turn
 from gradience.mirror.cursor import Cursor, CursorFile, Delivery
 from gradience.mirror.drain import drain
-from gradience.mirror.ending import CLOSE_S, fail
-from gradience.mirror.presence import Presence
+from gradience.mirror.live.ending import CLOSE_S, fail
+from gradience.mirror.live.presence import Presence
+from gradience.mirror.live.spec import Spec
+from gradience.mirror.live.vigil import Vigil
 from gradience.mirror.sink import Sink
-from gradience.mirror.spec import Spec
-from gradience.mirror.vigil import Vigil
 
 log = logging.getLogger("gradience.mirror")
 
@@ -48,7 +48,7 @@ def note(spec: Spec, sink: Sink, store: CursorFile, state: Delivery, error: str)
 
 def _deliver(spec: Spec, sink: Sink, store: CursorFile, vigil: Vigil) -> Delivery:
     outcome = drain(spec.path, sink, store, vigil.pace, progress=lambda _line: vigil.progressed())
-    done = outcome.state is Delivery.UP_TO_DATE
+    done = outcome.state is Delivery.UP_TO_DATE and not vigil.stop()
     if done and vigil.look() is Presence.GONE and not vigil.is_ended():
         fail(spec.path, sink, store, vigil.pace)
     return outcome.state

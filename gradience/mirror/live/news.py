@@ -32,7 +32,7 @@ class News:
         self._said: str | None = None
         self._troubled = False
         self._said_at = -math.inf
-        self._is_parked = False
+        self.is_parked = False
 
     def look(self) -> None:
         """Read the cursor, and say what is new."""
@@ -41,10 +41,10 @@ class News:
             return
         self._last = cursor
         self._say_where(cursor)
-        self._is_parked = cursor.state is Delivery.PARKED
+        self.is_parked = cursor.state is Delivery.PARKED
         if self._in_house:
             return
-        if self._is_parked:
+        if self.is_parked:
             self._say_parked(cursor)
         elif cursor.state is Delivery.UNAVAILABLE:
             self._say_trouble(cursor)
@@ -56,7 +56,7 @@ class News:
         """Nothing more is recorded, and not everything was delivered."""
         cursor = self._store.load()
         why = (cursor and cursor.error) or "not done in time"
-        goes_on = "" if self._is_parked else "Delivery goes on for a while; if that is cut short, "
+        goes_on = "" if self.is_parked else "Delivery goes on for a while; if that is cut short, "
         log.warning(
             "%s is %d lines behind (%s). %scatch up with: %s", self.name, lines, why, goes_on, self._catch_up(cursor)
         )
