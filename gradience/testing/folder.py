@@ -62,13 +62,18 @@ class FolderRun:
 
 
 class FolderSink:
-    """A sink of such a tracker; by name it is `gradience.testing.folder:FolderSink`."""
+    """A sink of such a tracker; by name it is `gradience.testing.folder:FolderSink`.
+
+    Args:
+        root: the tracker's folder.
+        tracking_uri: the same, as the command line gives it.
+    """
 
     name: ClassVar[str] = "folder"
     process_env: ClassVar[Mapping[str, str]] = {"GRADIENCE_FOLDER_SINK": "1"}
 
-    def __init__(self, *, root: str) -> None:
-        self._root = Path(root)
+    def __init__(self, *, root: str = ".", tracking_uri: str | None = None) -> None:
+        self._root = Path(tracking_uri or root)
         self._open: Path | None = None
 
     @property

@@ -8,6 +8,7 @@ from typing import Final
 from gradience.errors import TelemetryError
 
 RECORDER_LOCK: Final = "recorder.lock"
+SUFFIX: Final = ".gradience"  # of the folder beside a file
 
 
 def folder(path: str | Path, state_dir: str | Path | None = None) -> Path:
@@ -19,19 +20,23 @@ def folder(path: str | Path, state_dir: str | Path | None = None) -> Path:
     Raises:
         TelemetryError: None of these can be written.
     """
-    place = Path(path).resolve()
-    own = f"{place.name}-{hashlib.sha256(os.fsencode(place)).hexdigest()[:12]}"
-    if state_dir is not None:
-        choices = [Path(state_dir).expanduser() / own]
-    else:
-        choices = [place.with_name(f"{place.name}.gradience")] if _is_ordinary(place) else []
-        choices.append(_state_home() / own)
+    choices = places(path, state_dir)
     for choice in choices:
         if _is_writable(choice):
             return choice
     raise TelemetryError(
         f"cannot keep state for {path}: no folder can be written at {' or '.join(map(str, choices))}; name one"
     )
+
+
+def places(path: str | Path, state_dir: str | Path | None = None) -> list[Path]:
+    """Where the state folder of a telemetry file may be, the preferred place first; nothing is made."""
+    place = Path(path).resolve()
+    own = f"{place.name}-{hashlib.sha256(os.fsencode(place)).hexdigest()[:12]}"
+    if state_dir is not None:
+        return [Path(state_dir).expanduser() / own]
+    beside = [place.with_name(f"{place.name}{SUFFIX}")] if _is_ordinary(place) else []
+    return [*beside, _state_home() / own]
 
 
 def _is_ordinary(place: Path) -> bool:

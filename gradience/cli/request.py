@@ -1,0 +1,29 @@
+"""What `gradience sync` was asked for, the same for every journal of the command."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from gradience.mirror import catchup
+from gradience.mirror.sink import Sink
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """`options` are those of the sink's constructor, and may hold credentials."""
+
+    name: str
+    options: dict[str, str]
+    factory: Callable[..., Sink]
+    deadline_s: float | None
+    from_start: bool
+    state_dir: Path | None
+    as_json: bool
+
+    def sink(self) -> Sink:
+        """A sink, which is used for one delivery at a time."""
+        return self.factory(**self.options)
+
+    def catch_up(self, path: Path) -> str:
+        """What to do about a tracker that is behind."""
+        return f"Catch up with: {catchup.command(path, self.name, self.options, self.state_dir)}"

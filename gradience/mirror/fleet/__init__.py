@@ -1,0 +1,1 @@
+"""Many journals at once: which ones there are, how each stands, and who delivers them."""
