@@ -62,11 +62,15 @@ def load(name: str, **options: Any) -> Sink:
     """A sink ready to be opened.
 
     Raises:
-        InputError: as `find`, or the sink does not take an option.
+        InputError: as `find`, or the sink does not take an option, or needs one that is not given.
     """
     factory = find(name)
     if foreign := unknown_options(factory, options):
         raise InputError(f"Sink {name!r} does not take {', '.join(foreign)}.")
+    try:
+        inspect.signature(factory).bind(**options)
+    except TypeError as missing:
+        raise InputError(f"Sink {name!r} needs more options: {missing}.") from None
     return factory(**options)
 
 

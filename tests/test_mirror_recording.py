@@ -1,0 +1,149 @@
+"""The mirror of one recorder, with drains in threads of this process."""
+
+import logging
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from gradience.errors import InputError
+from gradience.mirror.live import recording
+from gradience.mirror.live.spec import Terms
+from gradience.testing import Fault, MemorySink, MemoryTracker
+from gradience.testing.folder import FolderSink, runs
+from gradience.vnext.telemetry import TelemetryWriter
+from gradience.vnext.types import RunStatus
+
+TERMS = Terms(poll_s=0.05, grace_s=0.2, linger_s=1.0)
+
+
+@pytest.fixture(autouse=True)
+def _brisk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recording, "TERMS", TERMS)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "run.jsonl"
+
+
+def test_a_thread_delivers_to_a_sink_object(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The same loop, for a sink that lives in this process; no thread of it is left."""
+    caplog.set_level(logging.INFO, "gradience.mirror")
+    tracker = MemoryTracker()
+    with TelemetryWriter(path, "r", sinks=[MemorySink(tracker)], host="thread") as writer:
+        writer.train_step(1, loss=1.0)
+    assert list(tracker.runs["r"].rows) == [1, 2]
+    assert tracker.complaints == []
+    assert "memory: this run is at memory:memory-1" in caplog.text
+    time.sleep(1.0)
+    assert [thread.name for thread in threading.enumerate() if thread.name.startswith("gradience-")] == []
+
+
+def test_each_sink_is_delivered_to_by_itself(path: Path, tmp_path: Path) -> None:
+    """One that is down holds no other up."""
+    tracker = MemoryTracker([Fault.REFUSED] * 1000)
+    sinks = [MemorySink(tracker), FolderSink(root=str(tmp_path / "tracker"))]
+    with TelemetryWriter(path, "r", sinks=sinks, host="thread", close_timeout_s=2.0) as writer:
+        writer.train_step(1, loss=1.0)
+    assert list(runs(tmp_path / "tracker")["r"].rows) == [1, 2]
+    assert list(tracker.runs) == []
+
+
+def test_an_outage_in_a_thread_is_said_once(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """By the drain itself, which talks to the same log."""
+    tracker = MemoryTracker([Fault.REFUSED])
+    with TelemetryWriter(path, "r", sinks=[MemorySink(tracker)], host="thread") as writer:
+        writer.train_step(1, loss=1.0)
+    assert [record.getMessage().partition(":")[2] for record in caplog.records] == [
+        " not delivered, will try again (attempt 1): unavailable, before anything was written",
+        " delivering again after 1 failed attempts.",
+    ]
+
+
+def test_a_recorder_that_is_replaced_leaves_delivery_to_the_next(path: Path) -> None:
+    """A cell that runs again: both attempts arrive, and the tracked run ends once."""
+    tracker = MemoryTracker()
+    first = TelemetryWriter(path, "r", sinks=[MemorySink(tracker)], host="thread")
+    first.train_step(1, loss=1.0)
+    with TelemetryWriter(path, sinks=[MemorySink(tracker)], host="thread") as second:
+        second.train_step(2, loss=1.0)
+    assert list(tracker.runs["r"].rows) == [1, 2, 3]
+    assert tracker.complaints == []
+    assert tracker.runs["r"].status is None
+
+
+def test_a_sink_that_cannot_start_costs_the_run_nothing(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is said with the command that catches up, and training goes on."""
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("broken")
+
+    writer = TelemetryWriter(path, "r", sinks=[MemorySink()], host="thread", strict=True)
+    monkeypatch.setattr(recording, "CursorFile", broken)
+    writer.train_step(1, loss=1.0)
+    writer.close()
+    assert f"memory: not mirrored: broken; catch up with: gradience sync {path} --to memory" in caplog.text
+
+
+class Knowing(FolderSink):
+    """A sink that finds a run that is active in this process."""
+
+    def __init__(self, *, root: str, active_run: str | None = None) -> None:
+        super().__init__(root=root)
+        self.joined = active_run
+
+    def active_run(self) -> dict[str, str]:
+        """One that is active always."""
+        return {"active_run": "theirs"}
+
+
+def test_an_active_run_is_named_as_long_as_nothing_leads_to_it(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Before the first delivery only the option knows of it, so the command has to say it."""
+    root = path.parent / "tracker"
+    root.mkdir()
+    (root / "fault").write_text("refused")
+    sink = {"type": f"{__name__}:Knowing", "root": str(root)}
+    with TelemetryWriter(path, "r", sinks=[sink], host="thread", close_timeout_s=0.2) as writer:
+        writer.train_step(1, loss=1.0)
+    assert caplog.text.rstrip().endswith(f"--root {root} --run theirs")
+
+
+def test_a_sink_object_cannot_go_to_another_process(path: Path) -> None:
+    """It lives here."""
+    with pytest.raises(InputError, match="name it, or give host='thread'"):
+        TelemetryWriter(path, sinks=[MemorySink()])
+
+
+def test_windows_has_no_sidecars(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Said in one line, with what works instead; the recorder itself works."""
+    monkeypatch.setattr(sys, "platform", "win32")
+    with pytest.raises(InputError, match="give host='thread', or run `gradience sync` beside training"):
+        TelemetryWriter(path, sinks=[{"type": "gradience.testing.folder:FolderSink", "root": "x"}])
+    assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [({"host": "moon"}, "host is 'moon'"), ({"close_timeout_s": float("nan")}, "close_timeout_s is nan")],
+)
+def test_an_option_that_makes_no_sense_is_refused(path: Path, options: dict[str, object], words: str) -> None:
+    """At the constructor."""
+    with pytest.raises(ValueError, match=words):
+        TelemetryWriter(path, sinks=[MemorySink()], **options)  # type: ignore[arg-type]
+
+
+def test_a_run_without_an_end_does_not_fail_while_its_process_lives_on(path: Path) -> None:
+    """Nobody has closed the recorder yet."""
+    tracker = MemoryTracker()
+    writer = TelemetryWriter(path, "r", sinks=[MemorySink(tracker)], host="thread")
+    writer.train_step(1, loss=1.0)
+    time.sleep(3 * TERMS.grace_s)
+    assert tracker.runs["r"].status is None
+    writer.__exit__(ValueError, ValueError("x"), None)
+    assert list(tracker.runs["r"].rows) == [1, 2]
+    assert tracker.runs["r"].status in (None, RunStatus.ERROR)
