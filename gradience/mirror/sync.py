@@ -1,6 +1,5 @@
 """Catch a tracker up with a journal: one drain under the cursor's lock, so that two drainers never work at once."""
 
-import logging
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -9,14 +8,13 @@ from pathlib import Path
 import msgspec
 
 from gradience.errors import TelemetryError
+from gradience.mirror import turn
 from gradience.mirror.cursor import CursorFile, Delivery
 from gradience.mirror.drain import Outcome, drain
 from gradience.mirror.groups import parse
 from gradience.mirror.pace import Endurance, Pace
 from gradience.mirror.sink import Sink
 from gradience.vnext import journal, lock
-
-log = logging.getLogger("gradience.mirror")
 
 PATIENCE_S = 30.0  # without any progress: a restart of a tracker's server is waited out, an outage is not
 CLOSE_S = 10.0  # for a sink to let go when everything is said
@@ -49,7 +47,7 @@ def sync(
     try:
         while True:
             with ExitStack() as stack:
-                if _is_free(store, stack):
+                if turn.take(store, stack):
                     left = None if deadline_s is None else max(0.0, began + deadline_s - pace.clock())
                     pace = msgspec.structs.replace(pace, deadline_s=left)
                     return drain(path, sink, store, pace, from_start=from_start, progress=progress)
@@ -68,17 +66,6 @@ def _check(path: Path) -> None:
             return
     if line is not None:
         raise TelemetryError(f"cannot deliver {path}: it is not a telemetry file; name the .jsonl of a run")
-
-
-def _is_free(store: CursorFile, stack: ExitStack) -> bool:
-    """Whether this process may deliver, for as long as the stack is open."""
-    try:
-        stack.callback(lock.acquire(store.lock).release)
-    except BlockingIOError:
-        return False
-    except OSError as error:
-        log.warning("Cannot lock %s (%s): make sure that nothing else delivers to this target.", store.lock, error)
-    return True
 
 
 class _Queue:
