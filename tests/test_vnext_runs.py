@@ -1,5 +1,6 @@
 """Which runs a file holds."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -55,3 +56,11 @@ def test_anything_else_may_not(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "r").write_bytes(content)
     with pytest.raises(TelemetryError, match=r"cannot append to .*/r: it is"):
         runs.check(tmp_path / "r")
+
+
+def test_what_never_ends_is_refused_at_once(tmp_path: Path) -> None:
+    """A pipe that nobody writes to, a device of endless zeros, a directory."""
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero"), tmp_path):
+        with pytest.raises(TelemetryError, match="it is not a regular file"):
+            runs.check(path)

@@ -50,8 +50,10 @@ def check(path: str | Path) -> None:
     An empty file passes, and so does one that a crash left with nothing but the beginning of its first line.
 
     Raises:
-        TelemetryError: The file is missing, compressed, or holds something else.
+        TelemetryError: The file is missing, compressed, or holds something else; or it is no file on a disk.
     """
+    if Path(path).exists() and not Path(path).is_file():  # reading a pipe or a device may never end
+        raise TelemetryError(f"cannot append to {path}: it is not a regular file; name the .jsonl of a run")
     head = _head(Path(path))
     if head.startswith(journal.GZIP):
         raise TelemetryError(f"cannot append to {path}: it is compressed; unpack it first")
