@@ -76,6 +76,15 @@ def test_every_command_can_be_loaded(name: str) -> None:
     assert CliRunner().invoke(main.group, [name, "--help"]).exit_code == 0
 
 
+@pytest.mark.parametrize("name", sorted(main.COMMANDS))
+def test_a_path_that_cannot_be_read_is_no_wrong_usage(name: str) -> None:
+    """Click lets every path through: our own readers say what is wrong with it in one line, with exit code 1."""
+    command = main.group.get_command(click.Context(main.group), name)
+    assert command is not None
+    paths = [option.type for option in command.params if isinstance(option.type, click.Path)]
+    assert [path for path in paths if path.exists or path.readable] == []
+
+
 def test_the_version_is_the_packages() -> None:
     """`gradience --version`."""
     assert CliRunner().invoke(main.group, ["--version"]).stdout == f"gradience {gradience.__version__}\n"
@@ -124,6 +133,27 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
     done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
     os.close(writing)
     assert done.stderr == ""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a device that is always full")
+def test_output_that_cannot_be_written_is_one_line() -> None:
+    """A full disk behind stdout: exit code 1, no traceback, and nothing more from Python as it ends."""
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "gradience", "check", "--lr", "-1"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (
+        1,
+        "Error: cannot write the output: No space left on device; make room, or send it elsewhere\n",
+    )
+
+
+@pytest.mark.slow
+def test_a_command_works_without_a_stdout() -> None:
+    """As a shell starts it with `>&-`."""
+    line = f"{sys.executable} -m gradience check --lr -1 --fail-on error >&-"
+    done = subprocess.run(["/bin/sh", "-c", line], stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (3, "--fail-on error: lr_not_positive\n")
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ import msgspec
 from gradience import audit
 from gradience.audit.record import ENERGY_LEVEL, AuditRecord, ModuleAudit
 from gradience.cli import delivery, landing, output
+from gradience.cli.path import A_PATH
 from gradience.policy import audit_event
 from gradience.policy.advice import Advice, advise
 from gradience.policy.audit_rules import GATES, RULES
@@ -19,7 +20,6 @@ from gradience.report import audit_text
 from gradience.report.plain import plain
 
 DEADLINE_S: Final = 60.0
-A_PATH: Final = click.Path(path_type=Path)
 
 
 class Shown(msgspec.Struct, frozen=True, kw_only=True):

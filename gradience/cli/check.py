@@ -9,6 +9,7 @@ import click
 import msgspec
 
 from gradience.cli import output
+from gradience.cli.path import A_PATH
 from gradience.policy import check as policy
 from gradience.policy.check_catalogue import RULES
 from gradience.report import check_text
@@ -24,7 +25,6 @@ READERS: Final[Mapping[str, Callable[[Path], dict[str, Any]]]] = {
     "training": sources.training,
     "training_dir": sources.training,
 }
-A_PATH: Final = click.Path(path_type=Path)
 
 
 @click.command()

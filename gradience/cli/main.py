@@ -52,12 +52,19 @@ class LazyGroup(click.Group):
         """Run a command; what it raises on purpose becomes `Error: ...` and exit code 1."""
         try:
             result = super().invoke(ctx)
-            sys.stdout.flush()
+            if sys.stdout is not None:  # a shell may start us without one
+                sys.stdout.flush()
         except GradienceError as error:
             raise click.ClickException(plain(error)) from error
         except BrokenPipeError:
             _silence(sys.stdout)
             ctx.exit(PIPE_CLOSED)
+        except OSError as error:
+            if error.filename is not None:
+                raise
+            _silence(sys.stdout)
+            message = f"cannot write the output: {error.strerror or error}; make room, or send it elsewhere"
+            raise click.ClickException(message) from error
         except KeyboardInterrupt:
             ctx.exit(INTERRUPTED)
         return result

@@ -10,6 +10,7 @@ import click
 
 from gradience.cli import outcome, output, standing
 from gradience.cli.meter import Meter
+from gradience.cli.path import A_PATH
 from gradience.cli.request import Request
 from gradience.errors import GradienceError
 from gradience.mirror import reason, registry
@@ -23,7 +24,7 @@ HUNG_S: Final = 30.0  # past deadline or patience: longer than any call that a s
 
 
 @click.command()
-@click.argument("places", metavar="RUN.jsonl... | DIR", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("places", metavar="RUN.jsonl... | DIR", nargs=-1, required=True, type=A_PATH)
 @click.option("--to", "name", metavar="NAME", help="The tracker; `gradience sinks` lists them.")
 @click.option("--tracking-uri", metavar="URI", help="The tracker's address, if its own environment is not to decide.")
 @click.option("--experiment", metavar="NAME", help="Where a run that is not tracked yet is created.")
@@ -40,7 +41,7 @@ HUNG_S: Final = 30.0  # past deadline or patience: longer than any call that a s
 )
 @click.option(
     "--state-dir",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=A_PATH,
     help="Where cursors are kept, instead of beside each file.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per file.")
