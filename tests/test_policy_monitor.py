@@ -73,6 +73,13 @@ def test_the_first_number_that_is_not_finite_is_named() -> None:
     assert "train_step/loss is NaN at step 4, the first of 2" in finding.message
 
 
+@pytest.mark.parametrize("changed", [{"status": "error"}, {"status": None, "ended": False}])
+def test_a_run_that_never_took_a_step_ended_after_step_0(changed: dict[str, Any]) -> None:
+    """The finding is about steps that were done, of which there are none."""
+    (finding,) = monitor.monitor(_seen(**changed, last_step=None))
+    assert finding.message.endswith("after step 0.")
+
+
 def test_a_gap_is_judged_by_the_threshold_given() -> None:
     """And the finding says which it was."""
     (finding,) = monitor.monitor(_seen(gap=1.3), gap=1.25)

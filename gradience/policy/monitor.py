@@ -31,14 +31,14 @@ def run_failed(seen: SignalSnapshot, _: Thresholds) -> Match | None:
     if not seen.ended or seen.status == "ok":
         return None
     severity = Severity.WARNING if seen.status == "aborted" else Severity.ERROR
-    return Match(facts={"status": seen.status, "last_step": seen.last_step}, severity=severity)
+    return Match(facts={"status": seen.status, "last_step": seen.last_step or 0}, severity=severity)
 
 
 def run_unfinished(seen: SignalSnapshot, _: Thresholds) -> Match | None:
     """There are events, and no end."""
     if seen.ended or not seen.counts:
         return None
-    return Match(facts={"last_step": seen.last_step, "last_ts": seen.last_ts})
+    return Match(facts={"last_step": seen.last_step or 0, "last_ts": seen.last_ts})
 
 
 def memorization_gap(seen: SignalSnapshot, limits: Thresholds) -> Match | None:
