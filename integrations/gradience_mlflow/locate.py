@@ -53,7 +53,7 @@ def tracked_run(client: MlflowClient, run: Run, wish: Wish) -> TrackedRun:
         return (
             _named(client, wish.run, "the run that was named")
             or _tagged(client, run, wish)
-            or _named(client, run.tracked, "the run that earlier deliveries went to")
+            or _earlier(client, run)
             or _inherited(client, run, wish)
             or adoption.adopted(client, run, _experiments(client))
             or _created(client, run, wish)
@@ -83,6 +83,19 @@ def _named(client: MlflowClient, tracked: str | None, what: str) -> TrackedRun |
     if found.info.lifecycle_stage == "deleted":
         raise TargetGoneError(f"MLflow run {tracked}, {what}, is deleted: restore it, or name another with --run.")
     return found
+
+
+def _earlier(client: MlflowClient, run: Run) -> TrackedRun | None:
+    """The run that the cursor remembers. A new one in its place would lack the lines that went to it."""
+    try:
+        return _named(client, run.tracked, "the run that earlier deliveries went to")
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        raise TargetGoneError(
+            f"MLflow run {run.tracked}, which earlier deliveries went to, is not in the store any more: name another "
+            "with --run, or deliver everything to a new one with --from-start."
+        ) from None
 
 
 def _tagged(client: MlflowClient, run: Run, wish: Wish) -> TrackedRun | None:

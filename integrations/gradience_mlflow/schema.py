@@ -4,6 +4,7 @@ Only reading a store migrates it to the schema of the MLflow that reads, and the
 again. So the store is looked at without MLflow first.
 """
 
+import os
 import re
 import sqlite3
 import time
@@ -25,9 +26,10 @@ def check(database: Path) -> None:
     """Pass a store of this MLflow's own schema, and one that does not exist yet.
 
     Raises:
-        TargetGoneError: the store belongs to another version of MLflow, or is none.
+        TargetGoneError: the store belongs to another version of MLflow, is none, or cannot be written.
         UnavailableError: another process is creating it, or holds it locked.
     """
+    _check_writable(database)
     ours, found = _client_revision(), _revision(database)
     if found in (None, ours):
         return
@@ -41,6 +43,14 @@ def check(database: Path) -> None:
         f"Opening {database}: it has schema {found}, which MLflow {mlflow.__version__} here would migrate to {ours}, "
         "locking out the MLflow that made it. Use that MLflow's environment, or run `mlflow db upgrade` on it yourself."
     )
+
+
+def _check_writable(database: Path) -> None:
+    """MLflow itself would try again and again for minutes."""
+    folder = next(folder for folder in database.parents if folder.exists())  # MLflow makes the missing ones
+    places = [folder, *([database] if database.exists() else [])]
+    if not folder.is_dir() or not all(os.access(place, os.W_OK) for place in places):
+        raise TargetGoneError(f"Opening {database}: it cannot be written; mend its permissions, or name another store.")
 
 
 def _client_revision() -> str:

@@ -77,6 +77,12 @@ def test_a_named_run_wins(store_uri: str, client: "MlflowClient", run: Run) -> N
     assert client.get_run(first.id).data.tags["gradience.run_id"] == "run-1"
 
 
+def test_a_remembered_run_that_is_not_there_says_how_to_begin_anew(store_uri: str, run: Run) -> None:
+    """The store was deleted or replaced: catching up alone would fail again and again."""
+    with pytest.raises(TargetGoneError, match=r"MLflow run gone, .* not in the store any more: .*--from-start"):
+        _open(store_uri, _other(run, tracked="gone"))
+
+
 def test_a_named_run_that_is_not_there_is_gone(store_uri: str, run: Run) -> None:
     """Nothing is created in its place."""
     with pytest.raises(TargetGoneError, match=r"Finding the MLflow run of run-1: Run .*not found"):

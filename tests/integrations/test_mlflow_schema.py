@@ -50,6 +50,13 @@ def test_a_file_that_is_no_database_is_refused(tmp_path: Path, run: Run) -> None
         MLflowSink(tracking_uri=f"sqlite:///{tmp_path}/mlflow.db").open(run)
 
 
+def test_a_store_that_cannot_be_written_is_refused_at_once(tmp_path: Path, run: Run) -> None:
+    """MLflow would try to open it for minutes."""
+    (tmp_path / "file").touch()
+    with pytest.raises(TargetGoneError, match="it cannot be written"):
+        MLflowSink(tracking_uri=f"sqlite:///{tmp_path}/file/mlflow.db").open(run)
+
+
 def test_a_store_that_is_being_created_is_unavailable(store_uri: str, run: Run) -> None:
     """Its schema moves while one looks: later it will be ours."""
     database = _database(store_uri)
