@@ -24,6 +24,8 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("alpha_not_positive", {"lora_alpha": 0}),
     ("alpha_not_positive", {"lora_alpha": -16}),
     ("fix_weight_decay", {"weight_decay": -5}),
+    ("setting_unreadable", {"lr": "fast"}),
+    ("setting_unreadable", {"r": 8.5}),
     ("lr_low_for_lora", {"lr": 1e-5}),
     ("lr_low_for_lora", {"lr": 1e-7, "rl": "dpo"}),
     ("lr_low_for_lora", {"lr": 5e-7, "rl": "grpo"}),

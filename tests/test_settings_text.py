@@ -43,6 +43,14 @@ def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
         text.load(file)
 
 
+@pytest.mark.parametrize("name", ["args.json", "args.yaml"])
+def test_a_git_lfs_pointer_is_named(tmp_path: Path, name: str) -> None:
+    """It would even pass for YAML; the line says how to get the file itself."""
+    (tmp_path / name).write_text("version https://git-lfs.github.com/spec/v1\nsize: 12\n")
+    with pytest.raises(InputError, match="a Git LFS pointer; run `git lfs pull`"):
+        text.load(tmp_path / name)
+
+
 def test_a_huge_file_is_refused_unread(tmp_path: Path) -> None:
     """Settings are small."""
     file = tmp_path / "args.json"

@@ -40,6 +40,15 @@ IMPOSSIBLE: Final[tuple[Rule[CheckCase], ...]] = (
         message="Weight decay is {weight_decay:g}; a negative one pushes the weights away from zero.",
         source="arithmetic",
     ),
+    Rule(
+        code="setting_unreadable",
+        severity=Severity.WARNING,
+        confidence="certain",
+        find=rules.setting_unreadable,
+        message="The value of {names} cannot be read, so that no rule has looked at it.",
+        source="definition",
+        test="Give a plain number; for target_modules the names.",
+    ),
 )
 
 LEARNING: Final[tuple[Rule[CheckCase], ...]] = (

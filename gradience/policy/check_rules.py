@@ -21,6 +21,9 @@ _ATTENTION: Final = (
 )
 ATTENTION: Final = frozenset(_ATTENTION.split())
 
+# Fields that rules judge; one in the extras of its part held what does not fit it.
+_JUDGED: Final = frozenset({"lr", "weight_decay", "r", "alpha", "target_modules"})
+
 
 class CheckCase(msgspec.Struct, frozen=True, kw_only=True):
     """A configuration and what it is read as."""
@@ -83,6 +86,13 @@ def weight_decay_negative(case: CheckCase, _: Thresholds) -> Match | None:
     """It would push weights away from zero."""
     decay = case.config.optimizer.weight_decay
     return Match(facts={"weight_decay": decay}) if decay is not None and not decay >= 0 else None
+
+
+def setting_unreadable(case: CheckCase, _: Thresholds) -> Match | None:
+    """A value that is no number where one belongs would pass every rule in silence."""
+    parts = (case.config.optimizer.extras, case.config.lora.extras)
+    names = [name for part in parts for name in part if name in _JUDGED]
+    return Match(facts={"names": ", ".join(names)}) if names else None
 
 
 def lr_low(case: CheckCase, limits: Thresholds) -> Match | None:

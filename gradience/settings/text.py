@@ -9,6 +9,7 @@ from gradience.errors import InputError
 
 SIZE_LIMIT: Final = 8_000_000  # bytes; a configuration is small, and a wrong file given by name is often not
 _YAML: Final = (".yaml", ".yml")
+_LFS_POINTER: Final = "version https://git-lfs"
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -38,11 +39,14 @@ def _read(path: Path) -> str:
     try:
         if path.stat().st_size > SIZE_LIMIT:
             raise InputError(f"cannot read settings from {path}: over {SIZE_LIMIT // 10**6} MB, too large for settings")
-        return path.read_text(encoding="utf-8-sig")
+        text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise InputError(f"cannot read settings from {path}: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
         raise InputError(f"cannot read settings from {path}: not UTF-8 text (byte {error.start})") from error
+    if text.startswith(_LFS_POINTER):
+        raise InputError(f"cannot read settings from {path}: it is a Git LFS pointer; run `git lfs pull`")
+    return text
 
 
 def _json(text: str, name: str) -> object:
