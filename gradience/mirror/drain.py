@@ -23,7 +23,7 @@ from gradience.mirror.tail import Tail
 
 log = logging.getLogger("gradience.mirror")
 
-BATCH_LINES = 1000  # a few requests of a tracker's API, some 150 kB: little to repeat after a crash
+BATCH_LINES = 2000  # a few requests of a tracker's API, some 300 kB: little to repeat, little said beside it
 TRIES = 3  # a fault of no known kind is the batch's own when it comes this often in a row
 
 

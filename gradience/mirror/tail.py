@@ -10,7 +10,7 @@ from gradience.errors import TelemetryError
 from gradience.vnext import journal
 from gradience.vnext.journal import Line
 
-BLOCK_BYTES = 1 << 20  # taken at a time, beside a last long line: memory stays bounded whatever the file's size
+BLOCK_BYTES = 1 << 19  # taken at a time, beside a last long line: memory stays bounded whatever the file's size
 
 
 class Tail:

@@ -84,6 +84,8 @@ def _params(batch: Batch, logged: Mapping[str, str]) -> tuple[dict[str, str], li
 
 def _stated(batch: Batch) -> Iterable[tuple[str, str]]:
     for record in batch.records:
+        if not isinstance(record.event, RunStart):
+            continue
         names = Names()
         for key, value in view.params(record).items():
             yield names.name(key), limits.text(value, limits.PARAM)

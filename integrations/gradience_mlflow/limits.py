@@ -15,7 +15,7 @@ _MOST: Final = {"metrics": 1000, "params": 100, "tags": 100}
 _NAMES: Final = 100  # distinct metrics in one request: older sqlite stores fail to deduplicate a replay of more
 _ITEMS: Final = 1000
 _BYTES: Final = 900_000  # of the 1,000,000 that a server takes; the rest is for braces and field names
-_ROW: Final = " " * 100  # as long as the numbers of one metric and their field names
+_ROW: Final = 100  # bytes of one metric's numbers and their field names
 
 
 class Metric(NamedTuple):
@@ -50,19 +50,21 @@ def requests(metrics: Iterable[Metric], params: Mapping[str, str], tags: Mapping
     """As few requests as the limits allow, in the order params, metrics, tags: the last tag is in the last one."""
     filling = _Filling()
     for key, value in params.items():
-        yield from filling.room("params", key, _size(key, value))
+        yield from filling.room("params", key, _quoted(key) + _quoted(value))
         filling.request.params[key] = value
+    sizes: dict[str, int] = {}  # few keys, many rows
     for metric in dict.fromkeys(metrics):
-        yield from filling.room("metrics", metric.key, _size(metric.key, _ROW))
+        size = sizes.get(metric.key) or sizes.setdefault(metric.key, _quoted(metric.key) + _ROW)
+        yield from filling.room("metrics", metric.key, size)
         filling.request.metrics.append(metric)
     for key, value in tags.items():
-        yield from filling.room("tags", key, _size(key, value))
+        yield from filling.room("tags", key, _quoted(key) + _quoted(value))
         filling.request.tags[key] = value
     yield filling.request
 
 
-def _size(key: str, value: str) -> int:
-    return len(json.dumps(key)) + len(json.dumps(value))
+def _quoted(text: str) -> int:
+    return len(json.dumps(text))
 
 
 class _Filling:
@@ -78,7 +80,8 @@ class _Filling:
             self._start()
         self._items += 1
         self._bytes += size
-        self._names |= {key} if kind == "metrics" else set()
+        if kind == "metrics":
+            self._names.add(key)
 
     def _start(self) -> None:
         self.request = Request()
