@@ -3,17 +3,10 @@
 import json
 import os
 import shutil
-import signal
-import socket
 import sqlite3
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager
 from hashlib import sha256
-from http import HTTPStatus
-from http.client import HTTPConnection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,13 +16,16 @@ from gradience.mirror.sink import Batch, Position, Run
 from gradience.vnext import codec
 from gradience.vnext.record import Record
 from gradience.vnext.types import SCHEMA
+from tests.integrations.faults import table
+from tests.integrations.faults.server import Server
+from tests.integrations.faults.table import Row
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 START = 1_700_000_000.0  # when every run of these tests begins
 _QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_LOGGING_LEVEL": "WARNING", "GIT_PYTHON_REFRESH": "quiet"}
-_READY_S = 180.0
+_ROWS = pytest.StashKey[list[Row]]()
 
 os.environ.update(_QUIET)  # MLflow reads them when it is imported
 
@@ -91,30 +87,43 @@ def batch() -> Callable[..., Batch]:
 
 
 @pytest.fixture(scope="session")
-def server(_fresh_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a real `mlflow server` on loopback."""
-    with _serving(_with_store(_fresh_store, tmp_path_factory.mktemp("server")), _free_port()) as address:
-        yield address
+def tracker(_fresh_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A real `mlflow server` on loopback, which runs; who kills it starts it again."""
+    with _running(Server(tmp_path_factory.mktemp("server"), _fresh_store)) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def server(tracker: Server) -> str:
+    """The address of that server."""
+    return tracker.address
 
 
 @pytest.fixture
 def serving(_fresh_store: Path, tmp_path: Path) -> Callable[[], AbstractContextManager[str]]:
     """A function that starts a server of the test's own store, always on one port, for as long as a `with` lasts."""
-    folder, port = _with_store(_fresh_store, tmp_path / "server"), _free_port()
-    return lambda: _serving(folder, port)
+    own = Server(tmp_path / "server", _fresh_store)
+    return lambda: _address(own)
+
+
+@pytest.fixture(scope="session")
+def matrix(request: pytest.FixtureRequest) -> list[Row]:
+    """The table of the fault matrix, which is printed at the end of the session."""
+    rows: list[Row] = []
+    request.config.stash[_ROWS] = rows
+    return rows
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Print the fault matrix, if any of it ran."""
+    if rows := config.stash.get(_ROWS, []):
+        terminalreporter.section("fault matrix")
+        for line in table.lines(rows):
+            terminalreporter.write_line(line)
 
 
 def _is_about_mlflow(item: pytest.Item) -> bool:
-    return item.path.name.startswith("test_mlflow_")
-
-
-def _with_store(fresh: Path, folder: Path) -> Path:
-    """A folder with a store whose artifacts go through its server."""
-    folder.mkdir(exist_ok=True)
-    shutil.copy(fresh, folder / "mlflow.db")
-    with closing(sqlite3.connect(folder / "mlflow.db")) as store, store:
-        store.execute("UPDATE experiments SET artifact_location = 'mlflow-artifacts:/0'")
-    return folder
+    return item.path.name.startswith(("test_mlflow_", "test_fault_"))
 
 
 def _batch(*events: Mapping[str, Any], first: int = 1, run_id: str = "run-1", **history: Any) -> Batch:
@@ -128,40 +137,16 @@ def _batch(*events: Mapping[str, Any], first: int = 1, run_id: str = "run-1", **
     return Batch(records=tuple(records), position=Position(records[-1].line, mark), **history)
 
 
-def _free_port() -> int:
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
+@contextmanager
+def _running(server: Server) -> Iterator[Server]:
+    try:
+        server.start()
+        yield server
+    finally:
+        server.kill()
 
 
 @contextmanager
-def _serving(folder: Path, port: int) -> Iterator[str]:
-    """A server of the folder's store on a port, killed with all its workers at the end."""
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    command += [
-        "--backend-store-uri",
-        f"sqlite:///{folder}/mlflow.db",
-        "--artifacts-destination",
-        str(folder / "files"),
-    ]
-    with (folder / "server.log").open("ab") as log:
-        process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, start_new_session=True)
-    try:
-        _await(port, process)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-
-
-def _await(port: int, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + _READY_S
-    while time.monotonic() < deadline and process.poll() is None:
-        with suppress(OSError), closing(HTTPConnection("127.0.0.1", port, timeout=5)) as probe:
-            probe.request("GET", "/health")
-            if probe.getresponse().status == HTTPStatus.OK:
-                return
-        time.sleep(0.2)
-    raise RuntimeError(f"mlflow server did not come up at port {port} (exit code {process.poll()})")
+def _address(server: Server) -> Iterator[str]:
+    with _running(server):
+        yield server.address
