@@ -109,6 +109,12 @@ def test_non_finite_factors_are_counted_and_named(
         measure(write(tmp_path, tensors), exact=exact)
 
 
+def test_factors_of_nothing_but_infinity_are_refused_without_a_warning(tmp_path: Path) -> None:
+    """A warning would be a second line beside the one that says it."""
+    with pytest.raises(AdapterError, match="NaN or infinity in 6 of 6 modules"):
+        measure(write(tmp_path, {key: value.sign() * math.inf for key, value in drawn().items()}))
+
+
 @pytest.mark.parametrize("workers", [1, 3])
 def test_workers_change_no_number_and_no_order(tmp_path: Path, workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Results come in the order of the modules however they were shared out."""

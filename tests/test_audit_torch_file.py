@@ -1,6 +1,7 @@
 """adapter_model.bin: read without running what is in it."""
 
 import os
+import pickle
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,13 @@ def test_code_is_refused_and_not_run(tmp_path: Path) -> None:
     with pytest.raises(AdapterError, match=r"without running code.*safetensors"):
         torch_file.header(tmp_path / "a.bin")
     assert not (tmp_path / "ran").exists()
+
+
+def test_a_pickle_of_another_protocol_is_refused_without_a_warning(tmp_path: Path) -> None:
+    """Of the protocol torch would warn before it refuses what is in it: one line says enough."""
+    (tmp_path / "a.bin").write_bytes(pickle.dumps({"x": Evil(tmp_path / "ran")}, protocol=4))
+    with pytest.raises(AdapterError, match="without running code"):
+        torch_file.header(tmp_path / "a.bin")
 
 
 @pytest.mark.parametrize(

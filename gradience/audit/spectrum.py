@@ -10,6 +10,7 @@ Everything here is pure: tensors in, tensors out, on any device that has float64
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -37,7 +38,8 @@ def gram(rows: Tensor) -> Tensor:
     """The products of all rows with each other, rows · rowsᵀ (r, r), of a float64 matrix (r, n)."""
     if rows.device.type == "cpu" and rows.shape[0] <= _THIN:
         view = rows.numpy()
-        return torch.from_numpy(view @ view.T)
+        with np.errstate(all="ignore"):  # infinity less infinity: the caller refuses what is not finite, by name
+            return torch.from_numpy(view @ view.T)
     return rows @ rows.mT
 
 

@@ -2,6 +2,7 @@
 
 import pickle
 import struct
+import warnings
 from pathlib import Path
 
 import torch
@@ -57,7 +58,9 @@ def tensors(path: Path) -> dict[str, torch.Tensor]:
     if start.startswith(b"version https://git-lfs"):
         raise refuse(path, "it is a Git LFS pointer, not the weights", "run `git lfs pull`")
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=start.startswith(b"PK"))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what torch finds odd in a file is refused below, or harmless
+            loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=start.startswith(b"PK"))
     except _DAMAGED as error:
         reason = quoted(str(error).partition("\n")[0])
         wrong = f"torch cannot read it without running code ({reason})"
