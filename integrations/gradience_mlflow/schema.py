@@ -39,6 +39,11 @@ def check(database: Path) -> None:
         return
     if again != found:
         raise UnavailableError(f"Opening {database}: another process is creating or migrating it.")
+    if found == _UNKNOWN:
+        raise TargetGoneError(
+            f"Opening {database}: its schema is unknown; it belongs to another program, or MLflow was killed while it "
+            "made it. Name another store, or move this one away."
+        )
     raise TargetGoneError(
         f"Opening {database}: it has schema {found}, which MLflow {mlflow.__version__} here would migrate to {ours}, "
         "locking out the MLflow that made it. Use that MLflow's environment, or run `mlflow db upgrade` on it yourself."

@@ -13,7 +13,7 @@ from gradience.errors import UnavailableError
 from gradience.mirror.sink import Batch, Position, Run, Tracked
 from gradience.mirror.view import ADVICE_STEP_TAG, RUN_ID_TAG
 from gradience.vnext.types import RunStatus
-from gradience_mlflow import artifacts, contents, limits, locate, schema
+from gradience_mlflow import artifacts, contents, creation, limits, locate, schema
 from gradience_mlflow.artifacts import Audit
 from gradience_mlflow.contents import Contents, Phase
 from gradience_mlflow.faults import translated
@@ -33,6 +33,7 @@ def connect(store: Store) -> MlflowClient:
     if store.database is not None:
         schema.check(store.database)
     with translated(f"Opening the MLflow store {store.address}", opening=True):
+        creation.create(store)
         return MlflowClient(tracking_uri=store.uri)
 
 

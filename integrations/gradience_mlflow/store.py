@@ -36,6 +36,10 @@ class Store(msgspec.Struct, frozen=True):
         found = _SQLITE.fullmatch(self.uri)
         return Path(found[2]) if found else None
 
+    def at(self, database: Path) -> "Store":
+        """The same kind of sqlite store in another file."""
+        return Store(_SQLITE.sub(lambda found: f"{found[1]}{database}{found[3]}", self.uri))
+
     @property
     def page(self) -> str | None:
         """Where this store's pages are served; None where that cannot be told.

@@ -29,6 +29,12 @@ def test_an_address_is_absolute(given: str, expected: str) -> None:
     assert resolve(given, {}, CWD).address == expected
 
 
+def test_a_store_in_another_file_keeps_its_driver_and_options() -> None:
+    """All but the place is part of how it is opened."""
+    store = resolve("sqlite+pysqlite:////data/mlflow.db?timeout=9", {}, CWD)
+    assert store.at(Path("/new/file.db")).uri == "sqlite+pysqlite:////new/file.db?timeout=9"
+
+
 def test_the_option_wins_over_the_environment() -> None:
     """What was named is meant."""
     environ = {"MLFLOW_TRACKING_URI": "http://elsewhere"}
