@@ -24,7 +24,7 @@ class Ledger:
         self._tail = tail
         self._store = store
         self._starts: dict[str, RunStart] = {}
-        self._dirty = False
+        self._dirty = self._is_unsaved = False
         self.cursor = Cursor(
             journal=str(tail.path.resolve()), sink=sink.name, target=sink.target, fingerprint=tail.fingerprint
         )
@@ -123,9 +123,11 @@ class Ledger:
         self.cursor = msgspec.structs.replace(self.cursor, updated=time.time())
         try:
             self._store.save(self.cursor)
-            self._dirty = False
+            self._dirty = self._is_unsaved = False
         except OSError as error:
-            log.warning("Cannot save cursor %s: %s.", self._store.path, error.strerror)
+            if not self._is_unsaved:
+                log.warning("Cannot save cursor %s: %s.", self._store.path, error.strerror)
+            self._is_unsaved = True
 
     def _mark(self, group: Group) -> Mark:
         return self.cursor.runs.get(group.run_id) or Mark(started=group.records[0].event.ts)

@@ -6,7 +6,7 @@ from contextlib import ExitStack, suppress
 
 import msgspec
 
-from gradience.errors import GradienceError
+from gradience.errors import GradienceError, TelemetryError
 from gradience.mirror import reason, turn
 from gradience.mirror.cursor import Cursor, CursorFile, Delivery
 from gradience.mirror.drain import drain
@@ -15,6 +15,7 @@ from gradience.mirror.live.presence import Presence
 from gradience.mirror.live.spec import Spec
 from gradience.mirror.live.vigil import Vigil
 from gradience.mirror.sink import Sink
+from gradience.mirror.tail import Tail
 
 log = logging.getLogger("gradience.mirror")
 
@@ -40,9 +41,9 @@ def follow(spec: Spec, sink: Sink, store: CursorFile, vigil: Vigil) -> Delivery:
 
 
 def note(spec: Spec, sink: Sink, store: CursorFile, state: Delivery, error: str) -> None:
-    """Leave word in the cursor, for whoever watches it."""
-    cursor = store.load() or Cursor(journal=spec.journal, sink=sink.name, target=sink.target)
-    with suppress(OSError):
+    """Leave word in the cursor, for whoever watches it; where that cannot be, the log has it."""
+    with suppress(OSError, TelemetryError):
+        cursor = store.load() or _fresh(spec, sink)
         store.save(msgspec.structs.replace(cursor, state=state, error=error, updated=time.time()))
 
 
@@ -52,6 +53,12 @@ def _deliver(spec: Spec, sink: Sink, store: CursorFile, vigil: Vigil) -> Deliver
     if done and vigil.look() is Presence.GONE and not vigil.is_ended():
         fail(spec.path, sink, store, vigil.pace)
     return outcome.state
+
+
+def _fresh(spec: Spec, sink: Sink) -> Cursor:
+    """The cursor of a target that has nothing yet."""
+    fingerprint = Tail(spec.path).fingerprint
+    return Cursor(journal=spec.journal, sink=sink.name, target=sink.target, fingerprint=fingerprint)
 
 
 def _let_go(sink: Sink) -> None:

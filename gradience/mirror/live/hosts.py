@@ -72,7 +72,7 @@ class Sidecar:
     def start(self) -> None:
         """Start the process; the spec goes to its stdin, what it says to its log."""
         command = [sys.executable, "-c", _PROGRAM, self._spec.sink, self._spec.journal]
-        with _no_forks, _not_long(self._log).open("ab") as log_file:
+        with _not_long(self._log).open("ab") as log_file, _no_forks:
             process = subprocess.Popen(
                 command,
                 stdin=subprocess.PIPE,

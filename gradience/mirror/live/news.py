@@ -2,6 +2,7 @@
 
 import logging
 import math
+import threading
 import time
 from collections.abc import Callable
 from typing import Final
@@ -28,6 +29,7 @@ class News:
         self._run_id = run_id
         self._catch_up = catch_up
         self._in_house = in_house
+        self._lock = threading.Lock()
         self._last = store.load()
         self._said: str | None = None
         self._troubled = False
@@ -35,7 +37,20 @@ class News:
         self.is_parked = False
 
     def look(self) -> None:
-        """Read the cursor, and say what is new."""
+        """Read the cursor, and say what is new; from any thread."""
+        with self._lock:
+            self._look()
+
+    def say_behind(self, lines: int) -> None:
+        """Nothing more is recorded, and not everything was delivered."""
+        cursor = self._store.load()
+        why = (cursor and cursor.error) or "not done in time"
+        goes_on = "" if self.is_parked else "Delivery goes on for a while; if that is cut short, "
+        log.warning(
+            "%s is %d lines behind (%s). %scatch up with: %s", self.name, lines, why, goes_on, self._catch_up(cursor)
+        )
+
+    def _look(self) -> None:
         cursor = self._store.load()
         if cursor is None or cursor == self._last:
             return
@@ -51,15 +66,6 @@ class News:
         elif self._troubled:
             self._troubled, self._said_at = False, -math.inf
             log.warning("%s: delivering again", self.name)
-
-    def say_behind(self, lines: int) -> None:
-        """Nothing more is recorded, and not everything was delivered."""
-        cursor = self._store.load()
-        why = (cursor and cursor.error) or "not done in time"
-        goes_on = "" if self.is_parked else "Delivery goes on for a while; if that is cut short, "
-        log.warning(
-            "%s is %d lines behind (%s). %scatch up with: %s", self.name, lines, why, goes_on, self._catch_up(cursor)
-        )
 
     def _say_where(self, cursor: Cursor) -> None:
         tracked = cursor.tracked.get(self._run_id)

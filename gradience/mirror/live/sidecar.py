@@ -61,10 +61,11 @@ def _renew(spec: Spec, sink: Sink, store: CursorFile, vigil: Vigil) -> NoReturn:
         log.error("%s: %s, starting again; it hung here:", sink.name, why)
         faulthandler.dump_traceback()
         note(spec, sink, store, Delivery.UNAVAILABLE, why)
-        _hand_on(msgspec.structs.replace(spec, idle_since=vigil.idle_since))
-        os.execv(sys.executable, sys.orig_argv)  # noqa: S606 - the same command once more, without a shell
+        if not vigil.told:
+            _hand_on(msgspec.structs.replace(spec, idle_since=vigil.idle_since))
+            os.execv(sys.executable, sys.orig_argv)  # noqa: S606 - the same command once more, without a shell
     finally:
-        os._exit(1)  # there is nothing to begin anew with: whoever watches starts another one
+        os._exit(1)  # it was to leave anyway; or there is nothing to begin with, and whoever watches starts another
 
 
 def _read_spec() -> Spec:

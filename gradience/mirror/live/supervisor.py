@@ -37,7 +37,7 @@ class Supervisor:
         self._wake = threading.Event()
         self._starts = 0
         self._started_at = self._complained_at = -math.inf
-        self._closing = self._dismissed = self._parked = False
+        self._closing = self._dismissed = self._handed_over = self._parked = False
 
     def start(self) -> None:
         """Start the drain, and watch it until it has gone for good."""
@@ -66,8 +66,7 @@ class Supervisor:
 
     def hand_over(self) -> None:
         """Leave delivery to the drain of another recorder."""
-        self._dismissed = True
-        self._host.leave()
+        self._dismissed = self._handed_over = True
         self._wake.set()
 
     def _is_delivered(self) -> bool:
@@ -91,7 +90,9 @@ class Supervisor:
         while (code := self._host.code()) is None or not self._dismissed:
             with contextlib.suppress(OSError):  # a network disk that has a bad moment
                 self._news.look()
-            if code is not None:
+            if self._handed_over:
+                self._host.leave()
+            elif code is not None:
                 self._revive(code)
             self._wake.wait(LOOK_S)
             self._wake.clear()

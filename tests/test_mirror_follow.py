@@ -1,0 +1,145 @@
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+from gradience.errors import InputError
+from gradience.mirror.cursor import CursorFile, Delivery
+from gradience.mirror.live.follow import follow
+from gradience.mirror.live.spec import Spec, Terms
+from gradience.mirror.live.vigil import Vigil
+from gradience.mirror.sink import Run, Tracked
+from gradience.mirror.sync import sync
+from gradience.testing import Fault, MemorySink, MemoryTracker, samples
+from gradience.vnext import lock, state
+from gradience.vnext.types import RunStatus
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no locks there")
+TERMS = Terms(poll_s=0.02, grace_s=0.1, linger_s=1.0, leave_s=1.0)
+
+
+class Recorder:
+    """A journal that this process records, and a drain that follows it in a thread."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = samples.write(folder / "run.jsonl", samples.every_event("r")[:3])
+        self.store = CursorFile(self.path, "memory", "memory:")
+        self.tracker = MemoryTracker()
+        self.states: list[Delivery] = []
+        self._lock = lock.acquire(state.folder(self.path) / state.RECORDER_LOCK)
+        self.spec = Spec(journal=str(self.path), sink="memory", recorder=os.getpid(), terms=TERMS)
+        self.vigil = Vigil(self.spec)
+
+    def follow(self, sink: MemorySink | None = None) -> Thread:
+        """Start the drain."""
+        work = lambda: self.states.append(follow(self.spec, sink or MemorySink(self.tracker), self.store, self.vigil))  # noqa: E731
+        thread = Thread(target=work)
+        thread.start()
+        return thread
+
+    def lines(self) -> int:
+        """How many lines the tracker holds."""
+        return sum(len(run.rows) for run in self.tracker.runs.values())
+
+    def go(self, *last: bytes) -> None:
+        """Record the last lines, and be gone."""
+        samples.write(self.path, last)
+        self._lock.release()
+
+
+@pytest.fixture
+def recorder(tmp_path: Path) -> Recorder:
+    return Recorder(tmp_path)
+
+
+def until(done: Callable[[], bool]) -> None:
+    limit = time.monotonic() + 10.0
+    while not done():
+        assert time.monotonic() < limit, "it did not come about"
+        time.sleep(0.005)
+
+
+def test_lines_are_delivered_as_they_come_until_the_run_ends(recorder: Recorder) -> None:
+    """The drain goes by itself when nothing more can come; how the run ended is in its last line."""
+    drain = recorder.follow()
+    until(lambda: recorder.lines() == 3)
+    samples.write(recorder.path, samples.steps("r", 3, 4))
+    until(lambda: recorder.lines() == 5)
+    recorder.go(samples.line("r", "run_end", status="ok"))
+    drain.join(5.0)
+    assert recorder.states == [Delivery.UP_TO_DATE]
+    assert (recorder.lines(), recorder.tracker.runs["r"].status) == (6, None)
+
+
+def test_a_run_whose_recorder_is_gone_without_a_word_has_failed(recorder: Recorder) -> None:
+    """After its last lines."""
+    drain = recorder.follow()
+    until(lambda: recorder.lines() == 3)
+    recorder.go(*samples.steps("r", 3, 4))
+    drain.join(5.0)
+    assert (recorder.lines(), recorder.tracker.runs["r"].status) == (5, RunStatus.ERROR)
+
+
+def test_what_nobody_takes_is_waited_for_no_longer_than_it_lingers(recorder: Recorder) -> None:
+    """Lines and cursor stay for `sync`."""
+    recorder.tracker.faults.extend([Fault.REFUSED] * 1000)
+    recorder.go(samples.line("r", "run_end", status="ok"))
+    began = time.monotonic()
+    recorder.follow().join(10.0)
+    assert recorder.states == [Delivery.UNAVAILABLE]
+    assert TERMS.linger_s <= time.monotonic() - began < TERMS.linger_s + 2.0
+
+
+def test_another_drain_of_the_same_target_is_waited_for(recorder: Recorder) -> None:
+    """Two never work at once."""
+    turn = lock.acquire(recorder.store.lock)
+    drain = recorder.follow()
+    time.sleep(0.1)
+    assert recorder.lines() == 0
+    turn.release()
+    until(lambda: recorder.lines() == 3)
+    recorder.go(samples.line("r", "run_end", status="ok"))
+    drain.join(5.0)
+
+
+def test_whoever_waits_and_is_told_to_leave_goes_at_once(recorder: Recorder) -> None:
+    """The one that has the turn delivers."""
+    turn = lock.acquire(recorder.store.lock)
+    drain = recorder.follow()
+    recorder.vigil.leave()
+    drain.join(5.0)
+    turn.release()
+    recorder.go()
+    assert recorder.states == [Delivery.BEHIND]
+
+
+class Choosy(MemorySink):
+    """A sink that asks for something else."""
+
+    def open(self, run: Run) -> Tracked:
+        """Refuse."""
+        raise InputError(f"no experiment for {run.run_id}")
+
+
+def test_what_only_a_person_can_mend_is_left_in_the_cursor(recorder: Recorder) -> None:
+    """Where the recorder reads it; once it is mended, everything is still to be delivered."""
+    recorder.follow(Choosy(recorder.tracker)).join(5.0)
+    cursor = recorder.store.load()
+    assert recorder.states == [Delivery.PARKED]
+    assert cursor is not None
+    assert (cursor.state, cursor.error, cursor.line) == (Delivery.PARKED, "no experiment for r", 0)
+    assert sync(recorder.path, MemorySink(recorder.tracker)).sent == 3
+    recorder.go()
+
+
+def test_a_journal_that_is_gone_parks_without_a_word_in_the_cursor(recorder: Recorder) -> None:
+    """There is nothing that a cursor could be of."""
+    recorder.path.unlink()
+    recorder.follow().join(5.0)
+    assert recorder.states == [Delivery.PARKED]
+    assert recorder.store.load() is None
+    recorder.go()
