@@ -324,6 +324,15 @@ def test_an_audit_appended_during_training_arrives(place: Place) -> None:
     assert place.is_whole()
 
 
+def test_state_may_be_kept_elsewhere(place: Place, tmp_path: Path) -> None:
+    """Recorder and side-car agree on it, and nothing stands beside the journal."""
+    sink = {"type": NAME, "root": str(place.root)}
+    with TelemetryWriter(place.path, sinks=[sink], state_dir=tmp_path / "state", close_timeout_s=20.0) as writer:
+        writer.train_step(1, loss=1.0)
+    assert place.is_whole()
+    assert {path.name for path in tmp_path.iterdir()} == {"run.jsonl", "tracker", "state"}
+
+
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="reads /proc")
 def test_a_sidecar_inherits_what_it_needs_and_nothing_else(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """A session of its own, no stdin, no options on its command line, and no W&B run or sweep of the trainer's."""
