@@ -4,7 +4,7 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +115,14 @@ def start_sync(place: Place) -> "subprocess.Popen[str]":
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+def until(done: Callable[[], bool]) -> None:
+    """Wait for something that must come."""
+    limit = time.monotonic() + 30
+    while not done():
+        assert time.monotonic() < limit, "it did not come about"
+        time.sleep(0.01)
+
+
 def test_sync_says_what_was_sent_and_where(place: Place) -> None:
     """Data on stdout: one line for the file, one for each tracked run."""
     result = gradience_("sync", str(place.journal), *place.to)
@@ -209,10 +217,12 @@ def test_a_terminal_sees_how_far_a_long_delivery_is(
     """One line that overwrites itself on stderr, and is gone at the end."""
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     monkeypatch.setattr("gradience.cli.meter.REDRAW_S", 0.0)
-    with Meter(place.journal, "diary") as meter:
-        meter.show(3)
+    with Meter([place.journal], "diary") as meter:
+        until(lambda: meter.total is not None)
+        meter.show(place.journal, 3)
     drawn = capsys.readouterr()
-    assert (drawn.out, drawn.err) == ("", f"\r\x1b[K{place.journal} -> diary: line 3 of 5\r\x1b[K")
+    bar = "[##############          ]"
+    assert (drawn.out, drawn.err) == ("", f"\r\x1b[K{place.journal} -> diary: {bar} line 3 of 5\r\x1b[K")
 
 
 def test_an_unknown_sink_is_exit_code_1(place: Place) -> None:

@@ -6,6 +6,9 @@ from pathlib import Path
 import msgspec
 
 from gradience.mirror import catchup
+from gradience.mirror.fleet import standing
+from gradience.mirror.fleet.errand import Setup
+from gradience.mirror.fleet.standing import Standing
 from gradience.mirror.sink import Sink
 
 
@@ -23,6 +26,21 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     def sink(self) -> Sink:
         """A sink, which is used for one delivery at a time."""
         return self.factory(**self.options)
+
+    def setup(self) -> Setup:
+        """What a process that makes such sinks has to know."""
+        return Setup(
+            sink=self.name, options=self.options, state_dir=str(self.state_dir) if self.state_dir is not None else None
+        )
+
+    def standing(self, path: Path) -> Standing:
+        """How the tracker stands towards a journal, as far as the cursor tells.
+
+        Raises:
+            TelemetryError: the journal cannot be read, or is not the one that was delivered.
+        """
+        sink = self.sink()
+        return standing.towards(path, sink.name, sink.target, self.state_dir)
 
     def catch_up(self, path: Path) -> str:
         """What to do about a tracker that is behind."""

@@ -3,12 +3,13 @@
 import os
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import click
 
-from gradience.cli import outcome, output, standing
+from gradience.cli import outcome, output, standing, sweeping
 from gradience.cli.meter import Meter
 from gradience.cli.path import A_PATH
 from gradience.cli.request import Request
@@ -81,19 +82,28 @@ def command(
     )
     if dry_run:
         sys.exit(standing.forecast(_journals(places), request))
-    sys.exit(outcome.worst([_deliver(path, request) for path in _journals(places)]))
+    journals = _journals(places)
+    if len(journals) > 1 and "run" in options:
+        raise click.UsageError("--run names one tracked run, and there are several journals: give one of them")
+    code = (
+        sweeping.sweep(journals, request)
+        if len(journals) > 1
+        else outcome.worst(map(partial(_deliver, request), journals))
+    )
+    sys.exit(code)
 
 
 def _journals(places: Sequence[Path]) -> tuple[Path, ...]:
     found = search.find(places)
     if found.skipped:
-        output.talk(f"Skipped {found.skipped} .jsonl files that are no telemetry.")
+        files = "file that is" if found.skipped == 1 else "files that are"
+        output.talk(f"Skipped {found.skipped} .jsonl {files} no telemetry.")
     if not found.journals:
         output.talk("There is no telemetry here.")
     return found.journals
 
 
-def _deliver(path: Path, request: Request) -> int:
+def _deliver(request: Request, path: Path) -> int:
     """Deliver one file, say how that went, and return the exit code it asks for."""
     try:
         return outcome.tell(path, _sync(path, request.sink(), request), request)
@@ -105,12 +115,12 @@ def _sync(path: Path, sink: Sink, request: Request) -> Outcome:
     os.environ.update(sink.process_env)
     limit_s = HUNG_S + (PATIENCE_S if request.deadline_s is None else request.deadline_s)
     watchdog = Watchdog(limit_s, lambda: _hung(path, limit_s, request))
-    meter = Meter(path, request.name)
+    meter = Meter([path], request.name)
 
     def progress(line: int) -> None:
         if request.deadline_s is None:
             watchdog.feed()
-        meter.show(line)
+        meter.show(path, line)
 
     with watchdog, meter:
         return sync(

@@ -166,7 +166,7 @@ def _await(page: str) -> None:
     deadline = time.monotonic() + READY_S
     while time.monotonic() < deadline:
         with suppress(URLError, OSError), urlopen(page, timeout=5) as answer:  # noqa: S310 - our own loopback address
-            if answer.status == 200:  # noqa: PLR2004
+            if answer.status == 200:
                 return
         time.sleep(0.2)
     raise RuntimeError(f"no server at {page}")

@@ -16,8 +16,8 @@ log = logging.getLogger("gradience.mirror")
 CLOSE_S = 10.0  # for a sink to let go when everything is said
 
 
-def fail(journal: Path, sink: Sink, store: CursorFile, pace: Pace) -> None:
-    """End the tracked run of the journal's last run as failed, as soon as the tracker can be told.
+def fail(journal: Path, sink: Sink, store: CursorFile, pace: Pace) -> bool:
+    """End the tracked run of the journal's last run as failed, as soon as the tracker can be told; False if it was not.
 
     A sink leaves runs alone that it did not make. A run that is resumed later is running again.
     """
@@ -25,7 +25,8 @@ def fail(journal: Path, sink: Sink, store: CursorFile, pace: Pace) -> None:
     endurance = Endurance(pace, sink.name)
     while run is not None and (why := _attempt(sink, run)) is not None:
         if not endurance.failed(why):
-            return
+            return False
+    return True
 
 
 def _attempt(sink: Sink, run: Run) -> str | None:

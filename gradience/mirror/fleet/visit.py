@@ -1,0 +1,54 @@
+"""One visit to a journal in passing: deliver what is there, unless another process is at it."""
+
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+import msgspec
+
+from gradience.mirror import turn
+from gradience.mirror.cursor import CursorFile, Delivery
+from gradience.mirror.drain import Outcome, drain
+from gradience.mirror.fleet import abandonment
+from gradience.mirror.live.ending import CLOSE_S, fail
+from gradience.mirror.pace import Pace
+from gradience.mirror.sink import Sink
+
+POLL_S = 1.0
+
+
+def visit(
+    path: Path,
+    sink: Sink,
+    pace: Pace,
+    *,
+    abandoned: bool = False,
+    state_dir: Path | None = None,
+    progress: Callable[[int], object] = lambda _line: None,
+) -> Outcome | None:
+    """Deliver a journal's lines and let the sink go; None while another process delivers to the same target.
+
+    With `abandoned`, a run that nobody records any more and that came to no end is ended as failed.
+
+    Raises:
+        GradienceError: as `drain` raises, or no folder for the cursor can be written.
+    """
+    store = CursorFile(path, sink.name, sink.target, state_dir)
+    with ExitStack() as stack:
+        if not turn.take(store, stack):
+            return None
+        stack.callback(sink.close, None, CLOSE_S)
+        outcome = drain(path, sink, store, pace, progress=progress)
+        needs_end = abandoned and outcome.state is Delivery.UP_TO_DATE and abandonment.is_unended(path, state_dir)
+        if needs_end and not fail(path, sink, store, pace):
+            why = "a run that was killed is still to be ended as failed"
+            return msgspec.structs.replace(outcome, state=Delivery.UNAVAILABLE, error=why)
+        return outcome
+
+
+def pace(
+    *, deadline_s: float | None, patience_s: float | None, stop: Callable[[], bool], linger: Callable[[], bool]
+) -> Pace:
+    """The pace of a visit: it may be told to stop, or to wait for more at the end of the file."""
+    return Pace(deadline_s=deadline_s, patience_s=patience_s, stop=stop, follow=linger, poll_s=POLL_S, sleep=time.sleep)
