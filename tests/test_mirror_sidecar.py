@@ -372,6 +372,7 @@ def test_a_silent_rank_starts_no_sidecar(place: Place, monkeypatch: pytest.Monke
     assert list(place.path.parent.iterdir()) == [place.root]
 
 
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_forked_child_neither_delivers_nor_ends_the_delivery(place: Place) -> None:
     """A worker that leaves through every exit hook leaves its parent's side-car alone."""
     with place.writer() as writer:
@@ -390,13 +391,14 @@ def test_a_forked_child_neither_delivers_nor_ends_the_delivery(place: Place) -> 
     assert place.is_whole()
 
 
-def test_a_trainer_that_forgets_to_close_is_caught_up_at_exit(place: Place) -> None:
-    """The process waits for its side-car like `close` does: in a container the side-car dies with it."""
+@pytest.mark.parametrize(("last", "status"), [("run_end('ok')", "ok"), ("train_step(2, loss=1.0)", "error")])
+def test_a_trainer_that_forgets_to_close_is_caught_up_at_exit(place: Place, last: str, status: str) -> None:
+    """The process waits like `close` does, for a container's sake; without a `run_end` nobody said that all is well."""
     script = (
         "import sys; from gradience.vnext.telemetry import TelemetryWriter\n"
         f"writer = TelemetryWriter(sys.argv[1], sinks=[{{'type': {NAME!r}, 'root': sys.argv[2]}}])\n"
-        "writer.train_step(1, loss=1.0); writer.run_end('ok')\n"
+        f"writer.train_step(1, loss=1.0); writer.{last}\n"
     )
     subprocess.run([sys.executable, "-c", script, str(place.path), str(place.root)], check=True, timeout=60)
     assert place.is_whole()
-    assert place.run.status == "ok"
+    until(lambda: place.run.status == status)

@@ -65,6 +65,10 @@ class Sink(Protocol):
     Constructing a sink costs nothing and imports no tracker. `open` and `deliver` raise `UnavailableError` (try
     later), `RejectedError` (this item never) or `TargetGoneError` (park). `InputError` and `ExtraMissingError` end the
     drain and reach the person who asked for it. Anything else is taken as a fault of the batch.
+
+    A sink may also have a method `active_run`. It is called in a recorder's process, where it must import nothing, and
+    returns constructor options: those that lead a sink in another process to the run that is active in this one, its
+    id as `active_run`; none where nothing is active.
     """
 
     name: ClassVar[str]
