@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from gradience.errors import TelemetryError
-from gradience.mirror import turn
+from gradience.mirror import memory, turn
 from gradience.mirror.cursor import CursorFile, Delivery
 from gradience.mirror.drain import Outcome, drain
 from gradience.mirror.groups import parse
@@ -34,12 +34,14 @@ def sync(
     """Deliver a journal's lines, and let the sink go.
 
     `deadline_s` bounds all of it, `patience_s` the time without progress. While another process delivers to the same
-    target, it is waited for: until it has passed the lines that are there now, or, for `from_start`, has ended.
+    target, it is waited for: until it has passed the lines that are there now, or, for `from_start`, has ended. Where
+    nobody named a store, that of earlier deliveries is taken.
 
     Raises:
         GradienceError: as `drain` raises; the file is no telemetry; or no folder for the cursor can be written.
     """
     _check(path)
+    sink = memory.recall(path, sink, state_dir)
     store = CursorFile(path, sink.name, sink.target, state_dir)
     pace = Pace(deadline_s=deadline_s, patience_s=patience_s)
     began = pace.clock()

@@ -69,6 +69,19 @@ class MLflowSink:
         named = self._experiment or os.environ.get("MLFLOW_EXPERIMENT_NAME")
         return f"{self._store.address}#experiment={named}" if named else self._store.address
 
+    def at(self, target: str) -> "MLflowSink | None":
+        """The sink for a target of another one; None when the store of this one was named, or is there already."""
+        if store.is_named(self._given, os.environ, Path.cwd()):
+            return None
+        address, _, choice = target.partition("#")
+        kind, _, value = choice.partition("=")
+        return MLflowSink(
+            tracking_uri=address,
+            experiment=self._experiment or (value if kind == "experiment" else None),
+            run=self._run or (value if kind == "run" else None),
+            active_run=self._active_run,
+        )
+
     def active_run(self) -> Mapping[str, str]:
         """The options that lead a sink in another process to the run that is active in this one."""
         return active.options(self._given)

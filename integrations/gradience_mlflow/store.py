@@ -14,6 +14,7 @@ import msgspec
 _SQLITE: Final = re.compile(r"(sqlite(?:\+\w+)?:///)([^?]+)(.*)", re.DOTALL)
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")  # two characters at least: "C:" is a drive
 _DATABASES: Final = ("sqlite", "postgresql", "mysql", "mssql", "file:")
+_DEFAULT: Final = "mlflow.db"
 _LOCAL_PAGE: Final = "http://127.0.0.1:5000"
 _HOSTLESS: Final = ("databricks", "databricks-uc", "uc")
 
@@ -69,11 +70,18 @@ def resolve(given: str | None, environ: Mapping[str, str], cwd: Path) -> Store:
     return Store(_absolute(uri, cwd).as_uri())
 
 
+def is_named(given: str | None, environ: Mapping[str, str], cwd: Path) -> bool:
+    """Whether somebody says which store is meant: by option, by the environment, or by a store that lies in `cwd`."""
+    return bool(given or environ.get("MLFLOW_TRACKING_URI")) or _has_files(cwd) or (cwd / _DEFAULT).exists()
+
+
 def _default(cwd: Path) -> str:
     """MLflow's own rule: sqlite, unless the directory already holds experiments of the older file store."""
-    if any(path.parent.name.isdigit() for path in cwd.glob("mlruns/*/meta.yaml")):
-        return (cwd / "mlruns").as_uri()
-    return f"sqlite:///{cwd / 'mlflow.db'}"
+    return (cwd / "mlruns").as_uri() if _has_files(cwd) else f"sqlite:///{cwd / _DEFAULT}"
+
+
+def _has_files(cwd: Path) -> bool:
+    return any(path.parent.name.isdigit() for path in cwd.glob("mlruns/*/meta.yaml"))
 
 
 def _absolute(path: str, cwd: Path) -> Path:

@@ -6,6 +6,9 @@ import pytest
 from gradience_mlflow import MLflowSink
 from gradience_mlflow.store import resolve
 
+from gradience.mirror.sync import sync
+from gradience.testing import samples
+
 CWD = Path("/home/someone/project")
 
 
@@ -77,6 +80,31 @@ def test_an_address_has_no_credentials(given: str, shown: str) -> None:
 def test_a_page_is_where_the_store_is_shown(given: str, expected: str | None) -> None:
     """A server shows itself, a database is shown by `mlflow ui`, and of other places we know nothing."""
     assert resolve(given, {}, CWD).page == expected
+
+
+def test_from_another_directory_the_journal_goes_where_it_went(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow's default store depends on the working directory; the tracked run of a journal must not."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    journal = samples.write(tmp_path / "run.jsonl", samples.steps("r", 1, 3))
+    monkeypatch.chdir(tmp_path / "one")
+    first = sync(journal, MLflowSink())
+    monkeypatch.chdir(tmp_path / "two")
+    assert sync(journal, MLflowSink()).runs == first.runs
+    assert list(Path.cwd().iterdir()) == []
+
+
+def test_a_named_store_is_taken_wherever_a_journal_went(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An option, the environment and a store in the working directory each say which store is meant."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.chdir(tmp_path)
+    led = MLflowSink().at("sqlite:///elsewhere.db#experiment=e")
+    assert led is not None
+    assert led.target == f"sqlite:///{tmp_path}/elsewhere.db#experiment=e"
+    assert MLflowSink(tracking_uri="http://host").at("sqlite:///elsewhere.db") is None
+    (tmp_path / "mlflow.db").touch()
+    assert MLflowSink().at("sqlite:///elsewhere.db") is None
 
 
 def test_a_database_names_the_command_that_shows_it() -> None:
