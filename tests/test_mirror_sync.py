@@ -7,10 +7,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from gradience.errors import TelemetryError
+from gradience.errors import SinkError, TargetGoneError, TelemetryError, UnavailableError
 from gradience.mirror.cursor import Cursor, CursorFile, Delivery, Mark
 from gradience.mirror.drain import BATCH_LINES
-from gradience.mirror.sink import Batch
+from gradience.mirror.sink import Batch, Run, Tracked
 from gradience.mirror.sync import sync
 from gradience.mirror.tail import Tail
 from gradience.mirror.watchdog import Watchdog
@@ -189,3 +189,23 @@ def test_a_watchdog_that_is_fed_or_dismissed_keeps_quiet() -> None:
             time.sleep(0.1)
             watchdog.feed()
     assert not bitten.wait(0.6)
+
+
+def test_a_tracked_run_that_is_gone_is_noticed_with_nothing_to_send(journal: Path) -> None:
+    """An up-to-date cursor does not prove that the run is still there, nor an outage that it is not."""
+
+    class Emptied(MemorySink):
+        error: SinkError | None = None
+
+        def open(self, run: Run) -> Tracked:
+            if self.error:
+                raise self.error
+            return super().open(run)
+
+    sink = Emptied()
+    assert sync(journal, sink).state is Delivery.UP_TO_DATE
+    sink.error = UnavailableError("nobody answers")
+    assert sync(journal, sink).state is Delivery.UP_TO_DATE
+    sink.error = TargetGoneError("the run was deleted")
+    outcome = sync(journal, sink)
+    assert (outcome.state, outcome.behind, outcome.error) == (Delivery.PARKED, 5, "the run was deleted")

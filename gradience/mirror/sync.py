@@ -1,5 +1,6 @@
 """Catch a tracker up with a journal: one drain under the cursor's lock, so that two drainers never work at once."""
 
+import logging
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -7,14 +8,16 @@ from pathlib import Path
 
 import msgspec
 
-from gradience.errors import TelemetryError
-from gradience.mirror import memory, turn
+from gradience.errors import SinkError, TargetGoneError, TelemetryError
+from gradience.mirror import memory, reason, turn
 from gradience.mirror.cursor import CursorFile, Delivery
 from gradience.mirror.drain import Outcome, drain
 from gradience.mirror.groups import parse
 from gradience.mirror.pace import Endurance, Pace
-from gradience.mirror.sink import Sink
+from gradience.mirror.sink import Run, Sink
 from gradience.vnext import journal, lock
+
+log = logging.getLogger("gradience.mirror")
 
 PATIENCE_S = 30.0  # without any progress: a restart of a tracker's server is waited out, an outage is not
 CLOSE_S = 10.0  # for a sink to let go when everything is said
@@ -52,12 +55,32 @@ def sync(
                 if turn.take(store, stack):
                     left = None if deadline_s is None else max(0.0, began + deadline_s - pace.clock())
                     pace = msgspec.structs.replace(pace, deadline_s=left)
-                    return drain(path, sink, store, pace, from_start=from_start, progress=progress)
-            if (outcome := queue.look()) is not None:
-                return outcome
+                    outcome = drain(path, sink, store, pace, from_start=from_start, progress=progress)
+                    return outcome if outcome.sent else _confirmed(outcome, sink, store)
+            if (passed := queue.look()) is not None:
+                return passed
             time.sleep(LOOK_S)
     finally:
         sink.close(None, CLOSE_S)
+
+
+def _confirmed(outcome: Outcome, sink: Sink, store: CursorFile) -> Outcome:
+    """The outcome of a drain that sent nothing, once the tracker has shown that the last run is still there.
+
+    An outage takes nothing away from what was delivered.
+    """
+    cursor = store.load()
+    runs = [(id_, mark) for id_, mark in cursor.runs.items() if mark.tracked] if cursor else []
+    if cursor is None or not runs or outcome.state is not Delivery.UP_TO_DATE:
+        return outcome
+    run_id, mark = max(runs, key=lambda item: item[1].started)
+    try:
+        sink.open(Run(run_id=run_id, journal=cursor.journal, started=mark.started, tracked=mark.tracked))
+    except TargetGoneError as gone:
+        return msgspec.structs.replace(outcome, state=Delivery.PARKED, behind=outcome.line, error=reason.of(gone))
+    except SinkError as error:
+        log.debug("%s: not asked whether its runs are still there: %s", sink.name, reason.of(error))
+    return outcome
 
 
 def _check(path: Path) -> None:
