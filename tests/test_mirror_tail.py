@@ -66,6 +66,16 @@ def test_a_file_cut_while_it_is_followed_is_noticed(journal: Path) -> None:
         tail.read(1)
 
 
+def test_a_file_cut_and_grown_again_between_two_looks_is_noticed(journal: Path) -> None:
+    """Its size tells nothing; the line before the place does, and none of the new lines is handed out."""
+    tail = passed(journal, 5)
+    size = journal.stat().st_size
+    journal.write_bytes(b"".join(samples.steps("r", 101, 120)))
+    assert journal.stat().st_size > size
+    with pytest.raises(TelemetryError, match="cut and has grown again"):
+        tail.read(10)
+
+
 def test_a_file_replaced_while_it_is_followed_is_noticed(journal: Path) -> None:
     """Another file under the name is only read when it begins alike."""
     tail = passed(journal, 5)

@@ -11,6 +11,7 @@ from gradience.vnext import journal
 from gradience.vnext.journal import Line
 
 BLOCK_BYTES = 1 << 19  # taken at a time, beside a last long line: memory stays bounded whatever the file's size
+LOOK_BYTES = 4096  # of what was passed last: it holds times and steps, so that hardly another line ends alike
 
 
 class Tail:
@@ -25,8 +26,10 @@ class Tail:
         self.offset = 0
         self.line = 0
         self._hash = hashlib.blake2b(digest_size=16)
+        self._before = b""  # the end of the last line that was passed
         self._scan: Iterator[Line] = iter(())
         self._identity = _identity(self._stat())
+        self._is_compressed = _is_compressed(path)
 
     @property
     def fingerprint(self) -> str:
@@ -53,9 +56,9 @@ class Tail:
         """
         block = _take(self._scan, limit)
         if not block:
-            self._check()
             self._scan = self._ahead()
             block = _take(self._scan, limit)
+        self._check()  # after reading: what was read behind a place that has changed counts for nothing
         return block
 
     def advance(self, lines: Iterable[Line]) -> None:
@@ -63,6 +66,7 @@ class Tail:
         for line in lines:
             self._hash.update(line.raw)
             self.line, self.offset = line.number, line.end
+            self._before = b"" if line.skipped else line.raw[-LOOK_BYTES:]
 
     def fingerprint_after(self, lines: Iterable[Line]) -> str:
         """The fingerprint that passing these lines will lead to."""
@@ -94,9 +98,19 @@ class Tail:
             fresh = Tail(self.path)
             if self.line and fresh.fingerprint_at(self.line) != self.fingerprint:
                 raise self._changed("another file has taken its place")
-            self._identity = fresh._identity
-        elif now.st_size < self.offset and not _is_compressed(self.path):
+            self._identity, self._is_compressed = fresh._identity, fresh._is_compressed
+        elif self._is_compressed:  # its offsets count other bytes than those of the file
+            return
+        elif now.st_size < self.offset:
             raise self._changed("it is shorter than what was delivered")
+        elif self._look_back() != self._before:
+            raise self._changed("it was cut and has grown again")
+
+    def _look_back(self) -> bytes:
+        """What stands before the place now, as much as is known of what stood there."""
+        with journal.open_bytes(self.path) as stream:
+            stream.seek(self.offset - len(self._before))
+            return stream.read(len(self._before))
 
     def _stat(self) -> os.stat_result:
         try:
@@ -121,7 +135,6 @@ def _take(lines: Iterator[Line], limit: int) -> list[Line]:
 
 
 def _is_compressed(path: Path) -> bool:
-    """Whether offsets count other bytes than those of the file."""
     with journal.open_bytes(path) as stream:
         return isinstance(stream, gzip.GzipFile)
 
