@@ -113,6 +113,15 @@ def test_recorded_alerts_are_shown_and_counted(tmp_path: Path) -> None:
     assert [_monitor(path, "--fail-on", bar).exit_code for bar in ("error", "OVERHEAT", "LR_HIGH")] == [3, 3, 0]
 
 
+def test_a_slip_of_the_pen_in_fail_on_is_refused(tmp_path: Path) -> None:
+    """It would never fail; a code that only the run's own alerts have is taken."""
+    path = _record(tmp_path / "run.jsonl", lambda writer: writer.train_step(1, loss=1.0))
+    slip = _monitor(path, "--fail-on", "errors")
+    assert slip.exit_code == 2
+    assert "'errors' is no severity and no code; error?" in slip.stderr
+    assert _monitor(path, "--fail-on", "OVERHEAT").exit_code == 0
+
+
 def test_a_large_gap_is_reported_at_the_threshold_asked_for(tmp_path: Path) -> None:
     """1.5x by default, inclusive; --gap-threshold moves it."""
 

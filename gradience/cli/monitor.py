@@ -7,13 +7,18 @@ import msgspec
 
 from gradience.cli import output
 from gradience.errors import TelemetryError
-from gradience.policy import monitor
+from gradience.policy import audit_rules, check_catalogue, monitor
 from gradience.report import monitor_text
 from gradience.vnext.signals import SignalSnapshot
 from gradience.vnext.telemetry_reader import TelemetryReader
 from gradience.vnext.types import Recommendation
 
 SCHEMA: Final = "gradience.monitor/v1"
+CODES: Final = (
+    *(rule.code for rule in monitor.RULES),
+    *(rule.code for rule in check_catalogue.RULES),
+    *(rule.code for rule in audit_rules.RULES),
+)
 
 
 @click.command()
@@ -39,6 +44,7 @@ def command(
     RUN.jsonl may be compressed with gzip, or `-` for stdin. --fail-on also looks at recorded alerts (by their code)
     and recorded advice.
     """
+    output.no_slip(fail_on, CODES)
     seen = _summarized(file, run_id, strict=strict_schema)
     found = monitor.monitor(seen, gap=gap_threshold)
     if as_json:

@@ -4,6 +4,7 @@ import json
 import math
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from difflib import get_close_matches
 from typing import Any, Final, TypeVar
 
 import click
@@ -67,6 +68,18 @@ def known_bar(bar: str | None, codes: Iterable[str]) -> None:
     if bar is not None and bar not in known:
         words = ", ".join(sorted(known))
         raise click.BadParameter(f"{bar!r} is no severity and no code; one of {words}", param_hint="--fail-on")
+
+
+def no_slip(bar: str | None, codes: Iterable[str]) -> None:
+    """Refuse a `--fail-on` that is almost a severity or a code, where runs may bring codes of their own.
+
+    Raises:
+        click.BadParameter: it is one.
+    """
+    known = {*(severity.value for severity in Severity), *codes}
+    meant = [] if bar is None or bar in known else get_close_matches(bar, known, n=1, cutoff=0.75)
+    if meant:
+        raise click.BadParameter(f"{bar!r} is no severity and no code; {meant[0]}?", param_hint="--fail-on")
 
 
 def _strict(value: Any) -> Any:
