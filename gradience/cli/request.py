@@ -37,7 +37,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
         """How the tracker stands towards a journal, as far as the cursor tells.
 
         Raises:
-            TelemetryError: the journal cannot be read, or is not the one that was delivered.
+            TelemetryError: the journal cannot be read.
         """
         sink = self.sink()
         return standing.towards(path, sink.name, sink.target, self.state_dir)

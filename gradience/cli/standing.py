@@ -49,6 +49,7 @@ def _forecast(path: Path, target: str, name: str, request: Request) -> int:
         if request.from_start:
             one = standing.untouched(path, name, target)
         else:
+            standing.check(path, name, target, request.state_dir)
             one = standing.towards(path, name, target, request.state_dir)
     except GradienceError as error:
         return outcome.refuse(str(error))

@@ -9,7 +9,7 @@ from typing import Final
 
 import click
 
-from gradience.cli import outcome, output, standing, sweeping
+from gradience.cli import following, outcome, output, standing, sweeping
 from gradience.cli.meter import Meter
 from gradience.cli.path import A_PATH
 from gradience.cli.request import Request
@@ -31,6 +31,7 @@ HUNG_S: Final = 30.0  # past deadline or patience: longer than any call that a s
 @click.option("--experiment", metavar="NAME", help="Where a run that is not tracked yet is created.")
 @click.option("--run", metavar="ID", help="The tracked run to deliver to.")
 @click.option("--from-start", is_flag=True, help="Deliver every line again, whatever was delivered before.")
+@click.option("--follow", is_flag=True, help="Stay: deliver what is recorded, new journals too, until SIGTERM.")
 @click.option("--dry-run", is_flag=True, help="Say what would be sent; contact no tracker.")
 @click.option("--status", is_flag=True, help="Say how far each tracker is, from the cursors; contact no tracker.")
 @click.option(
@@ -38,7 +39,8 @@ HUNG_S: Final = 30.0  # past deadline or patience: longer than any call that a s
     "deadline_s",
     type=click.FloatRange(min=0),
     metavar="SECONDS",
-    help=f"Give up after this long; else after {PATIENCE_S:.0f} seconds without progress.",
+    help=f"Give up after this long; else after {PATIENCE_S:.0f} seconds without progress. With --follow: how long "
+    f"the end may take ({following.DEADLINE_S:.0f}).",
 )
 @click.option(
     "--state-dir",
@@ -51,6 +53,7 @@ def command(
     name: str | None,
     deadline_s: float | None,
     from_start: bool,
+    follow: bool,
     dry_run: bool,
     status: bool,
     state_dir: Path | None,
@@ -61,6 +64,8 @@ def command(
 
     Of a directory, every telemetry file in it is meant, however deep.
     """
+    if follow + dry_run + status > 1:
+        raise click.UsageError("--follow, --dry-run and --status exclude each other")
     if status:
         only = name and getattr(registry.find(name), "name", name)
         sys.exit(standing.status(_journals(places), state_dir, only, as_json=as_json))
@@ -80,6 +85,8 @@ def command(
         state_dir=state_dir,
         as_json=as_json,
     )
+    if follow:
+        sys.exit(_follow(places, request))
     if dry_run:
         sys.exit(standing.forecast(_journals(places), request))
     journals = _journals(places)
@@ -101,6 +108,14 @@ def _journals(places: Sequence[Path]) -> tuple[Path, ...]:
     if not found.journals:
         output.talk("There is no telemetry here.")
     return found.journals
+
+
+def _follow(places: Sequence[Path], request: Request) -> int:
+    if request.from_start:
+        raise click.UsageError("--follow goes on where the tracker stands: do --from-start without it, once")
+    if "run" in request.options and (len(places) > 1 or places[0].is_dir()):
+        raise click.UsageError("--run names one tracked run: give one journal with it")
+    return following.follow(places, request)
 
 
 def _deliver(request: Request, path: Path) -> int:

@@ -90,6 +90,7 @@ class _Drain:
             self._ledger.restart()
         else:
             self._ledger.resume()
+        self._endurance.progressed()  # to find the place in a long file again costs no patience
         self._ledger.note(Delivery.BEHIND)
         try:
             self._loop()

@@ -7,6 +7,7 @@ class Outage:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._failed: set[str] = set()
+        self.failures = 0  # since the tracker's last answer
         self.why: str | None = None
 
     @property
@@ -22,9 +23,11 @@ class Outage:
     def failed(self, journal: str, why: str | None) -> None:
         """A journal could not be delivered, for want of an answer."""
         self._failed.add(journal)
+        self.failures += 1
         self.why = why
 
     def answered(self) -> None:
         """The tracker took something."""
         self._failed.clear()
+        self.failures = 0
         self.why = None

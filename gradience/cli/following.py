@@ -1,0 +1,124 @@
+"""`gradience sync --follow`: one standing service that keeps a tracker up to date with the journals of a node."""
+
+import signal
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from gradience.cli import outcome, output
+from gradience.cli.request import Request
+from gradience.errors import GradienceError
+from gradience.mirror.cursor import Delivery
+from gradience.mirror.drain import Outcome
+from gradience.mirror.fleet.crew import Crew
+from gradience.mirror.fleet.outage import Outage
+from gradience.mirror.fleet.standing import Standing
+from gradience.mirror.fleet.watch import Watch
+from gradience.mirror.fleet.watched import Watched
+from gradience.report.plain import plain
+
+WORKERS: Final = 4  # each holds the tracker's library while there is something to deliver
+DEADLINE_S: Final = 30.0
+POLL_S: Final = 1.0
+LAG_S: Final = 60.0  # a lag is told this often, and only one that is older
+LOOK_S: Final = 0.1  # between two looks while it ends
+LEAVE_S: Final = 2.0  # for workers that were ended to be gone
+
+
+def follow(places: Sequence[Path], request: Request) -> int:
+    """Deliver until SIGTERM or SIGINT; the exit code for it."""
+    watch = Watch(places, Outage(WORKERS + 1), WORKERS, request.state_dir)
+    crew = Crew(request.setup(), watch, WORKERS)
+    told = _told_to_leave()
+    lag = _Lag(watch, request)
+    output.talk(f"Following {', '.join(plain(place) for place in places)} -> {request.name}.")
+    crew.start()
+    try:
+        while not told.wait(POLL_S):
+            watch.look()
+            lag.tell()
+        _leave(watch, crew, DEADLINE_S if request.deadline_s is None else request.deadline_s)
+    finally:
+        crew.end()
+    crew.wait(LEAVE_S)
+    return outcome.worst([_result(watched, request) for watched in watch])
+
+
+def _told_to_leave() -> threading.Event:
+    """Set by the first signal; the second one is not waited for."""
+    told = threading.Event()
+
+    def leave(number: int, _frame: object) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        told.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, leave)
+    return told
+
+
+def _leave(watch: Watch, crew: Crew, deadline_s: float) -> None:
+    output.talk(f"Leaving: what is there is delivered, for at most {deadline_s:.0f} s.")
+    watch.look()
+    watch.hurry(deadline_s)
+    crew.hurry()
+    while not watch.is_over():
+        watch.look()
+        crew.wait(LOOK_S)
+
+
+def _result(watched: Watched, request: Request) -> int:
+    """Tell what became of a journal, if there is anything to tell."""
+    if watched.is_refused:
+        return outcome.refuse(watched.trouble or "")
+    found = watched.outcome
+    if found.state is not Delivery.UP_TO_DATE or watched.trouble or watched.at_work:
+        try:
+            found = _as_it_stands(found, request.standing(watched.path), watched.trouble)
+        except GradienceError as error:
+            return outcome.refuse(str(error))
+    idle = found.state is Delivery.UP_TO_DATE and not (found.sent or found.rejected or found.skipped)
+    return 0 if idle and not request.as_json else outcome.tell(watched.path, found, request)
+
+
+def _as_it_stands(found: Outcome, one: Standing, trouble: str | None) -> Outcome:
+    """The counts of this service's own visits, and the place of whoever delivered."""
+    if not one.behind and one.state is not Delivery.PARKED:
+        return msgspec.structs.replace(found, state=Delivery.UP_TO_DATE, line=one.line, behind=0, runs=one.runs)
+    state = Delivery.BEHIND if one.state is Delivery.UP_TO_DATE else one.state
+    error = trouble or one.error
+    return msgspec.structs.replace(found, state=state, line=one.line, behind=one.behind, error=error, runs=one.runs)
+
+
+class _Lag:
+    """Says now and then how far behind the tracker is, and when it has caught up."""
+
+    def __init__(self, watch: Watch, request: Request) -> None:
+        self._watch = watch
+        self._request = request
+        self._looked_at = time.monotonic()
+        self._said = False
+
+    def tell(self) -> None:
+        """Say it, not too often."""
+        if time.monotonic() - self._looked_at < LAG_S:
+            return
+        behind = [one for watched in self._watch if (one := self._standing(watched)) and one.behind]
+        self._looked_at = time.monotonic()
+        oldest_s = max((one.lag_s or 0.0 for one in behind), default=0.0)
+        if oldest_s >= LAG_S:
+            lines = sum(one.behind for one in behind)
+            output.talk(f"lag: {lines} lines in {len(behind)} of {len(list(self._watch))} journals, {oldest_s:.0f} s")
+        elif self._said:
+            output.talk("lag: none")
+        self._said = oldest_s >= LAG_S
+
+    def _standing(self, watched: Watched) -> Standing | None:
+        with suppress(GradienceError):
+            return self._request.standing(watched.path)
+        return None
