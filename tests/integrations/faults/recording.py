@@ -15,20 +15,24 @@ import msgspec
 
 from gradience.mirror.cursor import Cursor
 from gradience.mirror.live.spec import Terms
-from gradience.vnext import state
+from gradience.vnext import journal, state
 from tests.integrations.faults import processes, seen, trainer
 from tests.integrations.faults.table import Row
 from tests.integrations.faults.trainer import Close, Done, Order, Steps
 
 ANSWER_S: Final = 120.0
 TERMS: Final = Terms(poll_s=0.2, grace_s=0.5, linger_s=40.0, leave_s=10.0, call_s=15.0)
+OUTAGE_S: Final = 6.0  # after a first attempt has met the fault
 STALL_S: Final = 0.5  # a train_step that waited for a tracker would take seconds
 SLACK_S: Final = 2.0  # for a busy machine, on top of a deadline
 GROWTH_KIB: Final = 24 * 1024  # one batch of a thousand lines in JSON and as MLflow's objects, twice over
 
 
 class Recording:
-    """A trainer process that records into `folder`, whose name is the run's id, and is mirrored to `sink`."""
+    """A trainer process that records into `folder`, whose name is the run's id, and is mirrored to `sink`.
+
+    What it says goes to a file in `log`, else in `folder`.
+    """
 
     def __init__(
         self,
@@ -37,6 +41,7 @@ class Recording:
         *,
         env: Mapping[str, str] | None = None,
         path: Path | None = None,
+        log: Path | None = None,
         **order: Any,
     ) -> None:
         folder.mkdir(exist_ok=True)
@@ -51,7 +56,7 @@ class Recording:
             **{"terms": TERMS, "close_timeout_s": 3.0, **order},
         )
         self._env = {**os.environ, **(env or {})}
-        self._said = folder / "trainer.log"
+        self._said = (log or folder) / "trainer.log"
         self._answers: queue.Queue[bytes] = queue.Queue()
         self.longest_s = 0.0
         self.peak_kib = self.lost = 0
@@ -60,6 +65,8 @@ class Recording:
     @property
     def state(self) -> Path:
         """The folder of cursors and dead letters."""
+        if home := self._env.get("XDG_STATE_HOME"):
+            return next(Path(home).glob("gradience/*"))
         given = self.order.state_dir
         return state.folder(self.path, Path(given) if given is not None else None)
 
@@ -86,8 +93,8 @@ class Recording:
         return "".join(file.read_text() for file in self.state.glob("*.log"))
 
     def lines(self) -> int:
-        """How many events the journal holds."""
-        return len(seen.appended(self.path))
+        """How many lines the journal has, whole or torn."""
+        return sum(1 for _ in journal.read(self.path))
 
     def sidecars(self) -> list[int]:
         """The processes that deliver this journal now, or are about to."""
@@ -175,7 +182,10 @@ class Recording:
 
     def row(self, fault: str, held: seen.Seen, **more: Any) -> Row:
         """The line of the table: what was appended against what is held."""
-        account = seen.account(self.path, self.state, held)
+        return self.told(fault, seen.account(self.path, self.state, held), **more)
+
+    def told(self, fault: str, account: seen.Account, **more: Any) -> Row:
+        """The same of an account that somebody else made."""
         return Row(fault=fault, account=account, longest_s=self.longest_s, **more)
 
     def _start(self) -> None:

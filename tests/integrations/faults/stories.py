@@ -19,7 +19,6 @@ from tests.integrations.faults.table import Row
 HEALTHY: Final = 1500  # steps: more than one batch, so that memory has seen a full one before the fault
 DURING: Final = 4000
 LONG: Final = 40_000
-OUTAGE_S: Final = 6.0  # after a first attempt has met the fault
 
 
 class Told(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,7 +40,7 @@ def outage(fault: Fault, tracker: Server, folder: Path) -> Told:
         way.fault = fault
         run.record(LONG if fault is Fault.REFUSED else DURING, 0.0 if fault is Fault.REFUSED else 0.0005)
         until(lambda: way.hits > 0 or fault is Fault.REFUSED)
-        run.stay(OUTAGE_S)
+        run.stay(recording.OUTAGE_S)
         close = run.close()
         way.fault = Fault.NONE
         return _told(fault.value, run, tracker, close.longest_s, healthy_kib)
@@ -54,7 +53,7 @@ def creation(tracker: Server, folder: Path) -> Told:
         with recording.recording(folder, _sink(way)) as run:
             run.record(DURING, 0.0005)
             until(lambda: way.hits > 1)
-            run.stay(OUTAGE_S)
+            run.stay(recording.OUTAGE_S)
             way.fault = Fault.NONE
             close = run.close()
             return _told("cut from the creation on", run, tracker, close.longest_s)
@@ -90,7 +89,7 @@ def restart(tracker: Server, folder: Path) -> Told:
         tracker.kill()
         try:
             run.record(DURING, 0.0005)
-            run.stay(OUTAGE_S)
+            run.stay(recording.OUTAGE_S)
         finally:
             tracker.start()
         until(lambda: run.delivered == run.lines())
