@@ -127,7 +127,7 @@ def place(tmp_path: Path) -> Iterator[Place]:
     place.end()
 
 
-def until(done: Callable[[], bool], seconds: float = 30.0) -> None:
+def until(done: Callable[[], bool], seconds: float = 60.0) -> None:
     """Wait for something that must come."""
     limit = time.monotonic() + seconds
     while not done():
@@ -254,7 +254,7 @@ def test_close_returns_in_time_and_says_what_is_behind(place: Place, caplog: pyt
         writer.train_step(step, loss=1.0)
     began = time.monotonic()
     writer.close()
-    assert time.monotonic() - began < 3.0
+    assert time.monotonic() - began < 5.0
     assert "folder is 6 lines behind (connection refused)." in caplog.text
     assert f"catch up with: gradience sync {place.path} --to {NAME} --root {place.root}" in caplog.text
     place.fault(None)

@@ -61,11 +61,11 @@ def _measure(folder: Path) -> int:
     begin_s, sidecar = _start(live, store)
     without, with_sink = Block(), Block()
     matrix = torch.rand(SIZE, SIZE)
-    for _ in range(ROUNDS):
-        os.kill(sidecar, signal.SIGSTOP)
-        without.run(plain, matrix)
-        os.kill(sidecar, signal.SIGCONT)
-        with_sink.run(live, matrix)
+    for number in range(ROUNDS):
+        for is_live in ((False, True), (True, False))[number % 2]:
+            os.kill(sidecar, signal.SIGCONT if is_live else signal.SIGSTOP)
+            (with_sink if is_live else without).run(live if is_live else plain, matrix)
+    os.kill(sidecar, signal.SIGCONT)
     memory = subprocess.run(["ps", "-o", "rss=", "-p", str(sidecar)], capture_output=True, text=True, check=True).stdout
     began = time.perf_counter()
     live.close()
