@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,6 +66,16 @@ def until(done: Callable[[], object], seconds: float = 60.0) -> None:
         time.sleep(0.1)
 
 
+@contextmanager
+def training(script: str, journal: Path, address: str) -> Iterator["subprocess.Popen[bytes]"]:
+    """A process that trains until it is killed, at the end at the latest."""
+    with subprocess.Popen([sys.executable, "-c", script, str(journal), address]) as trainer:
+        try:
+            yield trainer
+        finally:
+            trainer.kill()
+
+
 def tracked(client: "MlflowClient") -> "Run | None":
     """The one run of the store, once it is there."""
     found = client.search_runs(["0"])
@@ -119,7 +129,7 @@ def test_a_killed_training_fails_and_a_resumed_one_runs_again(journal: Path, ser
     def ours() -> "Run | None":
         return next((run for run in client.search_runs(["0"]) if run.info.run_id not in before), None)
 
-    with subprocess.Popen([sys.executable, "-c", TRAINER, str(journal), server]) as trainer:
+    with training(TRAINER, journal, server) as trainer:
         until(lambda: (run := ours()) and len(steps(client, run.info.run_id)) > 10)
         trainer.kill()
     until(lambda: (run := ours()) and run.info.status == "FAILED")
@@ -158,7 +168,7 @@ def test_a_killed_training_does_not_fail_a_run_of_the_users(
     """What Gradience did not make, it does not end."""
     theirs = client.create_run("0", run_name="mine")
     script = TRAINER.replace("sys.argv[2]}", f'sys.argv[2], "run": "{theirs.info.run_id}"}}')
-    with subprocess.Popen([sys.executable, "-c", script, str(journal), store_uri]) as trainer:
+    with training(script, journal, store_uri) as trainer:
         until(lambda: steps(client, theirs.info.run_id))
         trainer.kill()
     until(lambda: steps(client, theirs.info.run_id) == recorded(journal))
