@@ -37,6 +37,9 @@ def follow(places: Sequence[Path], request: Request) -> int:
     told = _told_to_leave()
     lag = _Lag(watch, request)
     output.talk(f"Following {', '.join(plain(place) for place in places)} -> {request.name}.")
+    for place in places:
+        if not place.exists():
+            output.talk(f"{plain(place)} is not there yet.")
     crew.start()
     try:
         while not told.wait(POLL_S):
@@ -113,7 +116,9 @@ class _Lag:
         oldest_s = max((one.lag_s or 0.0 for one in behind), default=0.0)
         if oldest_s >= LAG_S:
             lines = sum(one.behind for one in behind)
-            output.talk(f"lag: {lines} lines in {len(behind)} of {len(list(self._watch))} journals, {oldest_s:.0f} s")
+            why = next((f"; {plain(one.error)}" for one in behind if one.error), "")
+            known = len(list(self._watch))
+            output.talk(f"lag: {lines} lines in {len(behind)} of {known} journals, up to {oldest_s:.0f} s{why}")
         elif self._said:
             output.talk("lag: none")
         self._said = oldest_s >= LAG_S

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import msgspec
 
-from gradience.mirror import catchup
+from gradience.mirror import catchup, memory
 from gradience.mirror.fleet import standing
 from gradience.mirror.fleet.errand import Setup
 from gradience.mirror.fleet.standing import Standing
@@ -39,7 +39,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
         Raises:
             TelemetryError: the journal cannot be read.
         """
-        sink = self.sink()
+        sink = memory.recall(path, self.sink(), self.state_dir)
         return standing.towards(path, sink.name, sink.target, self.state_dir)
 
     def catch_up(self, path: Path) -> str:

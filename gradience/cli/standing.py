@@ -40,17 +40,16 @@ def status(journals: Iterable[Path], state_dir: Path | None, name: str | None, *
 
 def forecast(journals: Iterable[Path], request: Request) -> int:
     """Tell what a delivery would send; the exit code for it."""
-    sink = request.sink()
-    return outcome.worst([_forecast(path, sink.target, sink.name, request) for path in journals])
+    return outcome.worst([_forecast(path, request) for path in journals])
 
 
-def _forecast(path: Path, target: str, name: str, request: Request) -> int:
+def _forecast(path: Path, request: Request) -> int:
     try:
+        one = request.standing(path)
         if request.from_start:
-            one = standing.untouched(path, name, target)
+            one = standing.untouched(path, one.sink, one.target)
         else:
-            standing.check(path, name, target, request.state_dir)
-            one = standing.towards(path, name, target, request.state_dir)
+            standing.check(path, one.sink, one.target, request.state_dir)
     except GradienceError as error:
         return outcome.refuse(str(error))
     if request.as_json:

@@ -32,13 +32,16 @@ def sync(
     patience_s: float | None = PATIENCE_S,
     from_start: bool = False,
     state_dir: Path | None = None,
+    confirm: bool = True,
     progress: Callable[[int], object] = lambda _line: None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Outcome:
     """Deliver a journal's lines, and let the sink go.
 
     `deadline_s` bounds all of it, `patience_s` the time without progress. While another process delivers to the same
     target, it is waited for: until it has passed the lines that are there now, or, for `from_start`, has ended. Where
-    nobody named a store, that of earlier deliveries is taken.
+    nobody named a store, that of earlier deliveries is taken. With nothing to send, `confirm` asks the tracker whether
+    the run is still there. `stop` ends it between two attempts.
 
     Raises:
         GradienceError: as `drain` raises; the file is no telemetry; or no folder for the cursor can be written.
@@ -46,9 +49,9 @@ def sync(
     _check(path)
     sink = memory.recall(path, sink, state_dir)
     store = CursorFile(path, sink.name, sink.target, state_dir)
-    pace = Pace(deadline_s=deadline_s, patience_s=patience_s)
+    pace = Pace(deadline_s=deadline_s, patience_s=patience_s, stop=stop)
     began = pace.clock()
-    queue = _Queue(path, store, pace, from_start)
+    queue = _Queue(path, store, pace, from_start, progress)
     try:
         while True:
             with ExitStack() as stack:
@@ -56,7 +59,7 @@ def sync(
                     left = None if deadline_s is None else max(0.0, began + deadline_s - pace.clock())
                     pace = msgspec.structs.replace(pace, deadline_s=left)
                     outcome = drain(path, sink, store, pace, from_start=from_start, progress=progress)
-                    return outcome if outcome.sent else _confirmed(outcome, sink, store)
+                    return _confirmed(outcome, sink, store) if confirm and not outcome.sent else outcome
             if (passed := queue.look()) is not None:
                 return passed
             time.sleep(LOOK_S)
@@ -96,13 +99,16 @@ def _check(path: Path) -> None:
 class _Queue:
     """Behind another drainer of the same target: its cursor tells when our lines have passed too."""
 
-    def __init__(self, path: Path, store: CursorFile, pace: Pace, from_start: bool) -> None:
+    def __init__(
+        self, path: Path, store: CursorFile, pace: Pace, from_start: bool, progress: Callable[[int], object]
+    ) -> None:
         self._path = path
         self._store = store
         self._endurance = Endurance(pace, store.path.stem)
         self._lines: int | None = None
         self._seen = 0
         self._until_free = from_start
+        self._progress = progress
 
     def look(self) -> Outcome | None:
         """What there is to report; None while it is worth waiting."""
@@ -113,6 +119,7 @@ class _Queue:
         if line > self._seen:
             self._seen = line
             self._endurance.progressed()
+            self._progress(line)
         done = line >= self._lines and not self._until_free
         if not done and not self._endurance.is_over():
             return None

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from gradience.mirror import turn
+from gradience.mirror import memory, turn
 from gradience.mirror.cursor import CursorFile, Delivery
 from gradience.mirror.drain import Outcome, drain
 from gradience.mirror.fleet import abandonment
@@ -29,11 +29,13 @@ def visit(
 ) -> Outcome | None:
     """Deliver a journal's lines and let the sink go; None while another process delivers to the same target.
 
+    Where nobody named a store, that of earlier deliveries is taken.
     With `abandoned`, a run that nobody records any more and that came to no end is ended as failed.
 
     Raises:
         GradienceError: as `drain` raises, or no folder for the cursor can be written.
     """
+    sink = memory.recall(path, sink, state_dir)
     store = CursorFile(path, sink.name, sink.target, state_dir)
     with ExitStack() as stack:
         if not turn.take(store, stack):

@@ -115,6 +115,7 @@ class Watch:
             self._changed.notify_all()
 
     def _search(self) -> None:
+        self._known = {own: known for own, known in self._known.items() if known.at_work or own.exists()}
         for place in self._places:
             for path in search.files(place) if place.is_dir() else (place,):
                 own = path.resolve()
