@@ -113,7 +113,9 @@ class Place:
         """End what still runs."""
         for trainer in self._trainers:
             trainer.kill()
-            trainer.communicate()
+            trainer.wait()
+            if trainer.stdout is not None:
+                trainer.stdout.close()
         for run in runs(self.root).values():
             for pid in {delivered.pid for delivered in run.deliveries} - {os.getpid()}:
                 with suppress(ProcessLookupError, PermissionError):
