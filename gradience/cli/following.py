@@ -24,7 +24,7 @@ from gradience.report.plain import plain
 
 WORKERS: Final = 4  # each holds the tracker's library while there is something to deliver
 DEADLINE_S: Final = 30.0
-POLL_S: Final = 1.0
+POLL_S: Final = 2.0
 LAG_S: Final = 60.0  # a lag is told this often, and only one that is older
 LOOK_S: Final = 0.1  # between two looks while it ends
 LEAVE_S: Final = 2.0  # for workers that were ended to be gone

@@ -67,6 +67,7 @@ class Watch:
         now = time.monotonic()
         with self._changed:
             self._until = now + deadline_s
+            self._probe_at = now
             for watched in self:
                 look = self._look(watched)
                 if look is None:
