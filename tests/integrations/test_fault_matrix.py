@@ -19,7 +19,7 @@ from tests.integrations.faults.table import Row
 pytest.importorskip("mlflow")
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
-AT_ONCE: Final = 4
+AT_ONCE: Final = 5
 CLOSE_S: Final = 3.0
 
 

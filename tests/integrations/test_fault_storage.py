@@ -164,7 +164,7 @@ def test_a_file_that_is_cut_under_the_side_car_stops_it(
     tmp_path: Path, sink: dict[str, str], held: Callable[[Recording], Seen], matrix: list[Row]
 ) -> None:
     """What was delivered stays delivered; what comes after waits until a person says that the cut was meant."""
-    with recording.recording(tmp_path / "cut", sink) as run:
+    with recording.recording(tmp_path / "file-cut", sink) as run:
         run.record(1000)
         until(lambda: delivered(run))
         os.truncate(run.path, 0)

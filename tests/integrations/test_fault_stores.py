@@ -27,7 +27,7 @@ pytestmark = [
 EIGHT: Final = 8
 PATIENT: Final = msgspec.structs.replace(recording.TERMS, linger_s=120.0, call_s=120.0)  # eight MLflows on few cores
 LOCK_S: Final = 8.0
-STEPS: Final = 400
+STEPS: Final = 250
 TOLERABLE_S: Final = 5.0  # a user's call that waited for the whole of a batch; MLflow gives a locked store up after 20
 
 
