@@ -1,7 +1,6 @@
 """Mirroring a run into trackers on behalf of another command: each in a process of its own, within a deadline."""
 
 import logging
-import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +11,7 @@ import click
 import msgspec
 
 from gradience.cli import output
-from gradience.mirror import reason, registry
+from gradience.mirror import catchup, registry
 from gradience.mirror.child import in_child
 from gradience.mirror.cursor import Delivery
 from gradience.mirror.drain import Outcome
@@ -95,17 +94,11 @@ def _overheard() -> Iterator[list[str]]:
 def _said(journal: Path, done: Delivered, outcome: Outcome, request: Request) -> str:
     if not done.up_to_date:
         why = shorten(plain(outcome.error or "not done at the deadline"), REASON_WIDTH, placeholder="...")
-        return (
-            f"{done.name} is behind ({why}). Nothing is lost: catch up with: {_catch_up(journal, done.name, request)}"
-        )
+        mend = plain(catchup.command(journal, done.name, request.options))
+        return f"{done.name} is behind ({why}). Nothing is lost: catch up with: {mend}"
     where = "up to date" if done.tracked is None else output.place(done.tracked)
     refused = f" ({outcome.rejected} lines were refused)" if outcome.rejected else ""
     return f"{done.name}: {where}{refused}"
-
-
-def _catch_up(journal: Path, name: str, request: Request) -> str:
-    options = [part for key, value in request.options.items() for part in (_flag(key), reason.safe(value))]
-    return shlex.join(["gradience", "sync", plain(journal), "--to", name, *options])
 
 
 def _flag(option: str) -> str:
