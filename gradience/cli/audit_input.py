@@ -1,0 +1,52 @@
+"""What `gradience audit` measures, and how: the options for it, and the measuring with a counter."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import click
+import msgspec
+
+from gradience import audit
+from gradience.audit.record import ENERGY_LEVEL, AuditRecord
+from gradience.cli.options import together
+from gradience.cli.path import A_PATH
+
+
+class Input(msgspec.Struct, frozen=True, kw_only=True):
+    """The adapter, and how it is to be measured; a field for each option."""
+
+    peft_dir: Path
+    energy_level: float
+    device: str
+
+
+options: Final = together(
+    click.option("--peft-dir", type=A_PATH, required=True, help="The directory that PEFT saved the adapter to."),
+    click.option("--energy-level", type=click.FloatRange(0, 1, min_open=True), default=ENERGY_LEVEL, show_default=True),
+    click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda|mps"),
+)
+
+
+def measure(asked: Input) -> AuditRecord:
+    """The audit itself.
+
+    Raises:
+        GradienceError: the adapter cannot be audited.
+    """
+    with _progress() as progress:
+        return audit.audit(asked.peft_dir, energy_level=asked.energy_level, device=asked.device, progress=progress)
+
+
+@contextmanager
+def _progress() -> Iterator[audit.Progress | None]:
+    """A counter on stderr where somebody watches; gone when the work is done."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    try:
+        yield lambda done, total: click.echo(f"\raudited {done} of {total} modules", nl=False, err=True)
+    finally:
+        click.echo("\r\x1b[K", nl=False, err=True)

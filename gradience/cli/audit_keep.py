@@ -1,0 +1,79 @@
+"""Where `gradience audit` keeps an audit: the options for it, the journal, and the trackers after that."""
+
+from pathlib import Path
+from typing import Any, Final
+
+import click
+import msgspec
+
+from gradience.cli import delivery, landing, output
+from gradience.cli.options import together
+from gradience.cli.path import A_PATH
+from gradience.report.plain import plain
+
+DEADLINE_S: Final = 60.0
+
+
+class Keeping(msgspec.Struct, frozen=True, kw_only=True):
+    """A field for each option."""
+
+    append: Path | None
+    telemetry: Path | None
+    log_to: tuple[str, ...]
+    run: str | None
+    experiment: str | None
+    tracking_uri: str | None
+    deadline: float
+    strict: bool
+
+    @property
+    def request(self) -> delivery.Request:
+        """What is asked of the trackers."""
+        options = {"run": self.run, "experiment": self.experiment, "tracking_uri": self.tracking_uri}
+        return delivery.Request(
+            names=tuple(dict.fromkeys(self.log_to)),
+            options={name: value for name, value in options.items() if value is not None},
+            deadline_s=self.deadline,
+        )
+
+
+options: Final = together(
+    click.option("--append", type=A_PATH, metavar="JSONL", help="Append the audit to this recorded run."),
+    click.option("--telemetry", type=A_PATH, metavar="JSONL", help="As --append, but make the file if need be."),
+    click.option("--log-to", multiple=True, metavar="NAME", help="Mirror the run into this tracker; may be repeated."),
+    click.option("--run", metavar="ID", help="The tracked run to use, as the tracker calls it."),
+    click.option("--experiment", metavar="NAME", help="Where a new tracked run goes."),
+    click.option("--tracking-uri", metavar="URI", help="The tracker's address."),
+    click.option("--deadline", type=click.FloatRange(0), default=DEADLINE_S, show_default=True, metavar="SECONDS"),
+    click.option("--strict", is_flag=True, help="Exit with 4 if a tracker is behind at the deadline."),
+)
+
+
+def journal(adapter: Path, keeping: Keeping) -> landing.Journal | None:
+    """The journal that the audit of `adapter` goes to; None where it is not to be kept.
+
+    Raises:
+        click.UsageError: two were named.
+        GradienceError: it cannot be that one, or several could be meant.
+    """
+    if keeping.append and keeping.telemetry:
+        raise click.UsageError("give --append or --telemetry, not both")
+    if keeping.append:
+        return landing.named(keeping.append)
+    if keeping.telemetry:
+        return landing.at(keeping.telemetry)
+    # A directory that is not there is the audit's to refuse.
+    return landing.beside(adapter) if keeping.log_to and adapter.is_dir() else None
+
+
+def deliver(landed: landing.Landed, keeping: Keeping) -> list[delivery.Delivered]:
+    """Say where the audit is, and mirror its run into the trackers."""
+    what = "Appended the audit to" if landed.added else "The same audit of this adapter is already in"
+    output.talk(f"{what} {plain(landed.path)} (run {plain(landed.run_id)})")
+    return delivery.deliver(landed.path, landed.run_id, keeping.request)
+
+
+def told(landed: landing.Landed | None, delivered: list[delivery.Delivered]) -> dict[str, Any]:
+    """Where the audit is, for the JSON document."""
+    where = {} if landed is None else {"journal": str(landed.path), "run_id": landed.run_id, "added": landed.added}
+    return {**where, **({"trackers": msgspec.to_builtins(delivered)} if delivered else {})}
