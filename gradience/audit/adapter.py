@@ -166,6 +166,7 @@ def _left_out(files: Files, settings: LoraConfig, found: Keys) -> list[str]:
         "trainable_tokens": found.token_rows and f"trained token rows are not audited ({listed(found.token_rows)})",
         "random_start": settings.init_lora_weights is False
         and "init_lora_weights is false: B @ A was not zero at the start, so it is more than what was learned",
+        "linked": files.linked and f"files that are links to elsewhere were followed ({listed(files.linked)})",
         "other_adapters": files.others and f"adapters in sub-directories were not read ({listed(files.others)})",
     }
     return [f"{code}: {note}" for code, note in notes.items() if note]

@@ -1,59 +1,20 @@
 """Which two files of a directory are the adapter, and what to say when none are."""
 
-import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from os import PathLike
 from pathlib import Path
 
 import msgspec
 
-from gradience.audit.refusal import listed, refuse
+from gradience.audit import layouts, trainer
+from gradience.audit.refusal import named, refuse
+from gradience.audit.trainer import CONFIG
 from gradience.errors import AdapterError
 
-CONFIG = "adapter_config.json"
 WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")  # in the order in which PEFT looks for them
 
-_CHECKPOINT = re.compile(r"checkpoint-(\d{1,18})$")
-_STATE_LIMIT = 64 << 20  # bytes of a trainer_state.json that are worth parsing for one number
-
-_LAYOUTS = (  # files that other tools leave, what they are, the mend
-    (
-        "pytorch_lora_weights*.safetensors",
-        "it is a diffusers LoRA, not a PEFT adapter",
-        "load it into the pipeline and save its PEFT modules with `save_pretrained`",
-    ),
-    (
-        "adapters.safetensors",
-        "it is an mlx-lm adapter, not a PEFT adapter",
-        "convert it to the PEFT layout first",
-    ),
-    (
-        "adapter_[0-9]*.pt",
-        "it is a torchtune adapter in torchtune's own layout",
-        "set `save_adapter_weights_only` and the PEFT output of its checkpointer, and audit that",
-    ),
-    (
-        "pytorch_model_fsdp*",
-        "it is an FSDP checkpoint",
-        "gather it and save the adapter with `save_pretrained`",
-    ),
-    (
-        "global_step*",
-        "it is a DeepSpeed checkpoint",
-        "gather it (`zero_to_fp32.py`) and save the adapter with `save_pretrained`",
-    ),
-    (
-        "adapter_model-*-of-*",
-        "the adapter is sharded, and PEFT never writes one in shards",
-        "save it again with `save_pretrained`",
-    ),
-    (
-        "adapter_model.*.index.json",
-        "the adapter is sharded, and PEFT never writes one in shards",
-        "save it again with `save_pretrained`",
-    ),
-)
-_MODEL_FILES = ("model.safetensors", "model-*-of-*.safetensors", "pytorch_model.bin", "pytorch_model-*-of-*.bin")
+_CONVERTED = "pissa_converted"  # LLaMA-Factory's folders around a PiSSA training; only this one is the true difference
+_UNCONVERTED = ("pissa_init", "pissa_backup")
 
 
 class Files(msgspec.Struct, frozen=True):
@@ -63,14 +24,12 @@ class Files(msgspec.Struct, frozen=True):
     config: Path
     weights: Path
     others: tuple[str, ...] = ()  # further adapters in sub-directories, which are not read
+    linked: tuple[str, ...] = ()  # names of files that are links to somewhere else
 
     @property
     def step(self) -> int | None:
-        """The optimiser step: from the name of a Trainer checkpoint, else from its trainer_state.json."""
-        folder = self.config.parent
-        if match := _CHECKPOINT.match(folder.resolve().name):
-            return int(match[1])
-        return _global_step(folder / "trainer_state.json")
+        """The optimiser step of a Trainer's checkpoint or output, where the directory tells."""
+        return trainer.step(self.config.parent)
 
 
 def find(path: str | PathLike[str]) -> Files:
@@ -86,10 +45,18 @@ def find(path: str | PathLike[str]) -> Files:
         raise refuse(path, f"it cannot be read ({error.strerror})", "check the path and its permissions") from error
 
 
-def checkpoints(folder: Path) -> list[Path]:
-    """The Trainer checkpoints in `folder` that hold an adapter, by step: 9 comes before 10."""
-    steps = {path: int(match[1]) for path in folder.iterdir() if (match := _CHECKPOINT.match(path.name))}
-    return [path for path in sorted(steps, key=steps.__getitem__) if (path / CONFIG).is_file()]
+def series(path: str | PathLike[str]) -> list[Path]:
+    """The adapters of a Trainer's output directory: its checkpoints by step, then the final adapter if there is one.
+
+    Raises:
+        AdapterError: there are none; the message is that of `find`.
+    """
+    folder = Path(path)
+    try:
+        steps = trainer.checkpoints(folder) if folder.is_dir() else []
+        return [*steps, folder] if not steps or trainer.home(folder) else steps
+    except OSError as error:
+        raise refuse(path, f"it cannot be read ({error.strerror})", "check the path and its permissions") from error
 
 
 def _find(folder: Path, given: str) -> Files:
@@ -97,85 +64,75 @@ def _find(folder: Path, given: str) -> Files:
         raise refuse(given, "there is no such directory", "check the path")
     if not folder.is_dir():
         raise refuse(given, "it is not a directory", f"give the directory that holds {CONFIG}")
-    config = folder / CONFIG
-    if not config.is_file():
+    home = trainer.home(folder)
+    if home is None:
         raise _without_config(folder)
-    weights = next((folder / name for name in WEIGHTS if (folder / name).is_file()), None)
+    if home.resolve().name in _UNCONVERTED:
+        raise _unconverted(home)
+    weights = next((home / name for name in WEIGHTS if (home / name).is_file()), None)
     if weights is None:
-        raise _foreign(folder) or refuse(
-            folder,
+        raise layouts.foreign(home) or refuse(
+            home,
             f"there is a config but none of {', '.join(WEIGHTS)}",
             "save the adapter again, or fetch its weights",
         )
-    return Files(given, config, weights, others=tuple(sorted(path.name for path in _adapters(folder))))
+    others = sorted(path.name for path in _adapters(folder) if path != home)
+    linked = _linked(home.resolve(), (home / CONFIG, weights))
+    return Files(given, home / CONFIG, weights, others=tuple(others), linked=linked)
+
+
+def _linked(here: Path, files: Iterable[Path]) -> tuple[str, ...]:
+    """Files that lie elsewhere; a hub cache is one place, whose snapshots link to its blobs."""
+    places = [here, *(parent.parent / "blobs" for parent in here.parents if parent.name == "snapshots")]
+    return tuple(file.name for file in files if not any(map(file.resolve().is_relative_to, places)))
 
 
 def _without_config(folder: Path) -> AdapterError:
-    if steps := checkpoints(folder):
-        return refuse(
-            folder,
-            f"it is a Trainer's output without a final adapter ({len(steps)} checkpoints)",
-            f"audit the latest one: {steps[-1]}",
-        )
+    if steps := trainer.checkpoints(folder):
+        return _without_final(folder, steps)
     if adapters := sorted(_adapters(folder)):
-        return refuse(
-            folder,
-            f"it holds adapters only in sub-directories ({_names(adapters)})",
-            f"give one of them: {adapters[0]}",
-        )
-    if foreign := _foreign(folder):
-        return foreign
+        chosen = next((path for path in adapters if path.name == _CONVERTED), adapters[0])
+        return refuse(folder, f"it holds adapters only in sub-directories ({_names(adapters)})", f"audit {chosen}")
+    if found := layouts.foreign(folder):
+        return found
     if any(True for name in WEIGHTS if (folder / name).is_file()):
         return refuse(
             folder,
             f"there are weights but no {CONFIG}, so their scale is not known",
             "put the config that training wrote beside them",
         )
-    if any(True for pattern in _MODEL_FILES for _ in folder.glob(pattern)):
+    if layouts.is_model(folder):
         return refuse(folder, "it is a full model, not an adapter", f"give the directory that holds {CONFIG}")
-    if kohya := next(_kohya(folder), None):
+    if kohya := next(layouts.kohya(folder), None):
         return refuse(
             kohya, "it is a kohya (sd-scripts) LoRA, not a PEFT adapter", "convert it to the PEFT layout first"
         )
     return refuse(folder, f"there is no {CONFIG}", "give the directory that PEFT's `save_pretrained` wrote")
 
 
-def _foreign(folder: Path) -> AdapterError | None:
-    for pattern, wrong, mend in _LAYOUTS:
-        if file := next(iter(sorted(folder.glob(pattern))), None):
-            return refuse(file, wrong, mend)
-    return None
+def _without_final(folder: Path, steps: list[Path]) -> AdapterError:
+    elsewhere = sorted(_adapters(folder))
+    beside = f"; adapters in sub-directories: {_names(elsewhere)}" if elsewhere else ""
+    best = trainer.best(steps)
+    choices = [f"audit the latest one, {steps[-1]}"]
+    choices += [f"the best by evaluation, {best}"] if best else []
+    return refuse(
+        folder,
+        f"it is a Trainer's output without a final adapter (checkpoints: {len(steps)}{beside})",
+        f"{', '.join(choices)}, or all of them with --all-checkpoints",
+    )
 
 
-def _kohya(folder: Path) -> Iterator[Path]:
-    """Files with kohya's keys: it writes no config, and the user picks the name."""
-    from gradience.audit import safetensors_file
-
-    for file in sorted(folder.glob("*.safetensors")):
-        try:
-            keys = safetensors_file.header(file)
-        except AdapterError:
-            continue
-        if any(".lora_down." in key or ".lora_up." in key for key in keys):
-            yield file
+def _unconverted(folder: Path) -> AdapterError:
+    """Their config claims a plain initialisation: nothing but the folder's name tells what they are."""
+    converted = folder.resolve().parent / _CONVERTED
+    mend = f"audit {converted}" if (converted / CONFIG).is_file() else "convert it, and audit the result"
+    return refuse(folder, "it is LLaMA-Factory's copy of a PiSSA adapter: B @ A is not its update", mend)
 
 
 def _adapters(folder: Path) -> Iterator[Path]:
-    return (path.parent for path in folder.glob(f"*/{CONFIG}") if not _CHECKPOINT.match(path.parent.name))
+    return (path.parent for path in folder.glob(f"*/{CONFIG}") if not trainer.is_checkpoint(path.parent))
 
 
 def _names(paths: list[Path]) -> str:
-    return listed([path.name for path in paths])
-
-
-def _global_step(file: Path) -> int | None:
-    """Only a note in the record: a state file that cannot be read costs the note, not the audit."""
-    import json  # accepts the bare NaN that a diverged run leaves in its log history
-
-    try:
-        if file.stat().st_size > _STATE_LIMIT:
-            return None
-        step = json.loads(file.read_bytes())["global_step"]
-    except (OSError, ValueError, TypeError, LookupError, RecursionError):
-        return None
-    return step if isinstance(step, int) and not isinstance(step, bool) else None
+    return named([path.name for path in paths])

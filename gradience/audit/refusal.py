@@ -6,6 +6,7 @@ from os import PathLike
 from gradience.errors import AdapterError
 
 _WIDTH = 80  # longer names from a file are cut: a hostile one must not fill the screen or an event's 256 characters
+_FEW = 5  # names that a line can carry
 
 
 def refuse(path: str | PathLike[str], wrong: str, mend: str) -> AdapterError:
@@ -21,6 +22,12 @@ def quoted(text: object) -> str:
 def listed(names: Sequence[str]) -> str:
     """How many there are and which is first: "3, first 'a'"; one alone is just quoted."""
     return quoted(names[0]) if len(names) == 1 else f"{len(names)}, first {quoted(names[0])}"
+
+
+def named(names: Sequence[str]) -> str:
+    """All of them where they are few: "'a', 'b' and 3 more"."""
+    shown = ", ".join(quoted(name) for name in names[:_FEW])
+    return shown if len(names) <= _FEW else f"{shown} and {len(names) - _FEW} more"
 
 
 def _clipped(text: str) -> str:

@@ -1,0 +1,61 @@
+"""What a Trainer leaves in its output directory: checkpoints by step, and the state that says which was the best."""
+
+import json  # accepts the bare NaN that a diverged run leaves in its log history
+import re
+from pathlib import Path
+from typing import Any
+
+CONFIG = "adapter_config.json"
+STATE = "trainer_state.json"
+
+_CHECKPOINT = re.compile(r"checkpoint-(\d{1,18})$")
+_STATE_LIMIT = 64 << 20  # bytes of a state file that are worth parsing for one or two notes
+
+
+def home(folder: Path) -> Path | None:
+    """Where the adapter of `folder` lies: in it, or in the `adapter_model` that some trainers put into a checkpoint."""
+    return next((place for place in (folder, folder / "adapter_model") if (place / CONFIG).is_file()), None)
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """The checkpoints in `folder` that hold an adapter, by step: 9 comes before 10."""
+    steps = {path: number for path in folder.iterdir() if (number := _number(path.name)) is not None}
+    return [path for path in sorted(steps, key=steps.__getitem__) if home(path)]
+
+
+def is_checkpoint(folder: Path) -> bool:
+    """Whether the name is that of a checkpoint."""
+    return _number(folder.name) is not None
+
+
+def best(steps: list[Path]) -> Path | None:
+    """The one of these checkpoints that the last one's state names as the best by evaluation."""
+    named = _state(steps[-1]).get("best_model_checkpoint")
+    return next((path for path in steps if isinstance(named, str) and path.name == Path(named).name), None)
+
+
+def step(folder: Path) -> int | None:
+    """The optimiser step of the adapter in `folder`: from the name of its checkpoint, else from the state beside it."""
+    here = folder.resolve()
+    named = next((number for path in (here, here.parent) if (number := _number(path.name)) is not None), None)
+    return named if named is not None else _global_step(folder)
+
+
+def _number(name: str) -> int | None:
+    match = _CHECKPOINT.match(name)
+    return int(match[1]) if match else None
+
+
+def _global_step(folder: Path) -> int | None:
+    found = _state(folder).get("global_step")
+    return found if isinstance(found, int) and not isinstance(found, bool) else None
+
+
+def _state(folder: Path) -> dict[str, Any]:
+    """Only notes: a state that cannot be read costs them, not the audit."""
+    file = folder / STATE
+    try:
+        state = json.loads(file.read_bytes()) if file.stat().st_size <= _STATE_LIMIT else None
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return state if isinstance(state, dict) else {}
