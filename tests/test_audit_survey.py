@@ -67,6 +67,19 @@ def test_every_module_has_the_spectrum_of_its_scaled_product(tmp_path: Path, dty
         assert found.method == ("qr" if exact or module.name.endswith("v") else "gram")
 
 
+@pytest.mark.parametrize("exact", [False, True])
+@pytest.mark.parametrize("size", [1.0, 1e-200, 1e150])
+def test_every_module_has_the_norms_of_its_factors(tmp_path: Path, size: float, exact: bool) -> None:
+    """Those of A and B as they are in the file, without the scale; by both methods, however small or large."""
+    tensors = {key: value * (size if "_B" in key else 1) for key, value in drawn(torch.float64).items()}
+    loaded = adapter.load(write(tmp_path, tensors))
+    for module, found in zip(loaded.modules, survey.measure(loaded, device="cpu", exact=exact).spectra, strict=True):
+        a, b = (tensors[f"base_model.model.{module.name}.lora_{side}.weight"] for side in "AB")
+        norms = [float(torch.linalg.matrix_norm(a)), float(torch.linalg.matrix_norm(b / size)) * size]
+        assert found.balance is not None
+        assert [found.balance.a_norm, found.balance.b_norm] == pytest.approx(norms, rel=1e-12)
+
+
 def test_a_bin_file_gives_the_same_numbers(tmp_path: Path) -> None:
     """The container does not matter."""
     tensors = drawn()

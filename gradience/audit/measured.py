@@ -3,12 +3,21 @@
 import msgspec
 
 
+class Balance(msgspec.Struct, frozen=True, kw_only=True):
+    """‖A‖_F, ‖B‖_F without the scale, and ‖A·Aᵀ - Bᵀ·B‖_F / (‖A·Aᵀ‖_F + ‖Bᵀ·B‖_F): 0 is balanced, 1 one-sided."""
+
+    a_norm: float
+    b_norm: float
+    imbalance: float
+
+
 class Spectrum(msgspec.Struct, frozen=True, kw_only=True):
     """The singular values of one module's scale * B @ A, descending, r of them, none off by more than `floor`."""
 
     values: tuple[float, ...]
     floor: float
     method: str  # gram | qr
+    balance: Balance | None = None  # None where the factors that were measured are not those that were trained
 
 
 class Measured(msgspec.Struct, frozen=True, kw_only=True):

@@ -16,10 +16,10 @@ from pathlib import Path
 import msgspec
 import torch
 
+from gradience.audit import balance, factors, spectrum
 from gradience.audit import device as devices
-from gradience.audit import factors, spectrum
 from gradience.audit.adapter import Adapter, Module
-from gradience.audit.measured import Measured, Spectrum
+from gradience.audit.measured import Balance, Measured, Spectrum
 from gradience.audit.refusal import listed, refuse
 from gradience.audit.safetensors_file import Tensor
 
@@ -117,22 +117,21 @@ def _solve(bench: _Bench, chunk: Sequence[Module]) -> list[Spectrum | None]:
         grams_a.append(spectrum.gram(a.values))
         b = bench.wide(module.b)
         grams_b.append(spectrum.gram(b.values.mT))
-        exponents.append(a.exponent + b.exponent)
+        exponents.append((a.exponent, b.exponent))
     gram_a, gram_b = torch.stack(grams_a).cpu(), torch.stack(grams_b).cpu()
     # Every entry of a factor is inside some square on the diagonals: one look finds each NaN and infinity.
     finite = torch.isfinite(gram_a.diagonal(dim1=1, dim2=2) + gram_b.diagonal(dim1=1, dim2=2)).all(-1)
-    solved = spectrum.cores(
-        torch.where(finite[:, None, None], gram_a, 0.0), torch.where(finite[:, None, None], gram_b, 0.0)
-    )
+    gram_a, gram_b = (torch.where(finite[:, None, None], gram, 0.0) for gram in (gram_a, gram_b))
+    solved = spectrum.cores(gram_a, gram_b)
     rows = zip(
         chunk, exponents, finite.tolist(), solved.certified.tolist(), solved.values.tolist(), solved.floors.tolist(),
-        strict=True,
+        balance.of(gram_a, gram_b, exponents), strict=True,
     )  # fmt: skip
     return [
-        (_spectrum(module, values, floor, exponent, "gram") if certified else _exactly(bench, module))
+        (_spectrum(module, values, floor, sum(pair), "gram", shared) if certified else _exactly(bench, module))
         if sound
         else None
-        for module, exponent, sound, certified, values, floor in rows
+        for module, pair, sound, certified, values, floor, shared in rows
     ]
 
 
@@ -147,8 +146,10 @@ def _exactly(bench: _Bench, module: Module) -> Spectrum | None:
     b = bench.wide(module.b)
     if right is None or not _finite(b.values):
         return None
-    solved = spectrum.exact(spectrum.triangle(b.values), right)
-    return _spectrum(module, solved.values.tolist(), solved.floor, a.exponent + b.exponent, "qr")
+    left = spectrum.triangle(b.values)
+    solved = spectrum.exact(left, right)
+    (shared,) = balance.of((right.mT @ right)[None], (left.mT @ left)[None], [(a.exponent, b.exponent)])
+    return _spectrum(module, solved.values.tolist(), solved.floor, a.exponent + b.exponent, "qr", shared)
 
 
 def _finite(values: torch.Tensor) -> bool:
@@ -156,17 +157,14 @@ def _finite(values: torch.Tensor) -> bool:
     return bool(torch.isfinite(values.sum()))
 
 
-def _spectrum(module: Module, values: list[float], floor: float, exponent: int, method: str) -> Spectrum | None:
-    factor = _ldexp(abs(module.scale), exponent)
+def _spectrum(
+    module: Module, values: list[float], floor: float, exponent: int, method: str, shared: Balance
+) -> Spectrum | None:
+    factor = balance.raised(abs(module.scale), exponent)
     scaled = tuple(value * factor for value in values)
-    return Spectrum(values=scaled, floor=floor * factor, method=method) if math.isfinite(scaled[0]) else None
-
-
-def _ldexp(number: float, exponent: int) -> float:
-    try:
-        return math.ldexp(number, exponent)
-    except OverflowError:
-        return math.inf
+    if not all(map(math.isfinite, (scaled[0], shared.a_norm, shared.b_norm))):
+        return None
+    return Spectrum(values=scaled, floor=floor * factor, method=method, balance=shared)
 
 
 def _check_finite(adapter: Adapter, spectra: Sequence[Spectrum | None]) -> None:
