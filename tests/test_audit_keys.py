@@ -14,7 +14,9 @@ PAIR = ["base_model.model.m.q.lora_A.weight", "base_model.model.m.q.lora_B.weigh
 
 def sort(*names: str) -> Keys:
     """Sort tensors of these names."""
-    return keys.sort(Path("a.safetensors"), {name: Tensor(name, "F32", (1, 1), 0, 4) for name in names})
+    return keys.sort(
+        Path("a.safetensors"), {name: Tensor(name, "F32", (1, 1), 0, 4, Path("a.safetensors")) for name in names}
+    )
 
 
 def test_a_pair_is_named_by_its_path_in_the_base_model() -> None:

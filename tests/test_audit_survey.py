@@ -184,7 +184,7 @@ def test_a_file_that_shrinks_under_the_reader_is_an_error(tmp_path: Path) -> Non
     """Half a factor is never measured."""
     loaded = adapter.load(write(tmp_path, drawn()))
     with loaded.files.weights.open("r+b") as file:
-        file.truncate(loaded.modules[-1].a.offset)
+        file.truncate(loaded.modules[-1].products[0].a.offset)
     with pytest.raises(AdapterError, match="cut short"):
         survey.measure(loaded, device="cpu")
 
@@ -192,8 +192,8 @@ def test_a_file_that_shrinks_under_the_reader_is_an_error(tmp_path: Path) -> Non
 def test_a_reader_uses_one_buffer(tmp_path: Path) -> None:
     """What it returns is the same memory each time: peak memory is that of the largest factor."""
     loaded = adapter.load(write(tmp_path, drawn()))
-    reader = factors.reader(loaded.files.weights, 1 << 16)
-    places = {reader.read(module.a).data_ptr() for module in loaded.modules}
+    reader = factors.Reader(1 << 16)
+    places = {reader.read(module.products[0].a).data_ptr() for module in loaded.modules}
     reader.close()
     assert len(places) == 1
 

@@ -16,6 +16,7 @@ from gradience.audit import config, folder, keys, safetensors_file
 from gradience.audit.config import LoraConfig
 from gradience.audit.folder import Files
 from gradience.audit.keys import Keys, Pair
+from gradience.audit.module import EMBEDDING, LINEAR, Module, Product
 from gradience.audit.patterns import Lookup
 from gradience.audit.record import AdapterInfo
 from gradience.audit.refusal import listed, quoted, refuse
@@ -23,32 +24,6 @@ from gradience.audit.safetensors_file import Tensor
 
 _FACTOR_DTYPES = frozenset({"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"})
 _GATHER = "gather the parameters (DeepSpeed ZeRO-3, FSDP) and save the adapter again"
-
-
-class Module(msgspec.Struct, frozen=True, kw_only=True):
-    """One adapted linear layer; its update is scale * B @ A with A (r, in) and B (out, r)."""
-
-    name: str  # path in the base model
-    r: int
-    alpha: float
-    scale: float
-    a: Tensor
-    b: Tensor
-
-    @property
-    def in_features(self) -> int:
-        """Width of the layer's input."""
-        return self.a.shape[1]
-
-    @property
-    def out_features(self) -> int:
-        """Width of the layer's output."""
-        return self.b.shape[0]
-
-    @property
-    def params(self) -> int:
-        """Numbers in the two factors."""
-        return self.r * (self.in_features + self.out_features)
 
 
 class Adapter(msgspec.Struct, frozen=True, kw_only=True):
@@ -133,7 +108,14 @@ def _tensors(weights: Path) -> dict[str, Tensor]:
 
 def _module(files: Files, settings: LoraConfig, name: str, pair: Pair, *, r: int, alpha: float) -> Module:
     _check_shapes(files.weights, name, pair, r)
-    return Module(name=name, r=r, alpha=alpha, scale=settings.scale(r, alpha), a=pair.a, b=pair.b)
+    return Module(
+        name=name,
+        kind=EMBEDDING if pair.is_embedding else LINEAR,
+        r=r,
+        alpha=alpha,
+        scale=settings.scale(r, alpha),
+        products=(Product(a=pair.a, b=pair.b),),
+    )
 
 
 def _check_shapes(weights: Path, name: str, pair: Pair, r: int) -> None:
@@ -189,6 +171,6 @@ def _info(files: Files, settings: LoraConfig, modules: tuple[Module, ...]) -> Ad
         use_rslora=bool(settings.use_rslora),
         target_modules=(targets,) if isinstance(targets, str) else tuple(sorted(targets)),
         init_lora_weights=True if settings.init_lora_weights is None else settings.init_lora_weights,
-        dtype=",".join(sorted({tensor.dtype for module in modules for tensor in (module.a, module.b)})),
+        dtype=",".join(sorted({tensor.dtype for module in modules for tensor in module.tensors})),
         step=files.step,
     )

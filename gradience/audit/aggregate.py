@@ -11,8 +11,9 @@ from collections.abc import Sequence
 import msgspec
 
 from gradience.audit import ladder, layers, measures
-from gradience.audit.adapter import Adapter, Module
+from gradience.audit.adapter import Adapter
 from gradience.audit.measured import Measured, Spectrum
+from gradience.audit.module import Module
 from gradience.audit.record import AuditRecord, AuditSummary, ModuleAudit, TypeSummary
 from gradience.audit.refusal import listed
 
@@ -142,6 +143,7 @@ def _module(module: Module, spectrum: Spectrum, level: float, ranks: Sequence[in
     k, k90, k95, k99 = measures.energy_ranks(values, (level, 0.90, 0.95, 0.99))
     return ModuleAudit(
         name=module.name,
+        kind=module.kind,
         module_type=layers.module_type(module.name),
         layer=layers.layer_index(module.name),
         r=module.r,

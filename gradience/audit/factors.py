@@ -1,6 +1,6 @@
 """Factors off the disk, one at a time, in memory that is used again and again.
 
-A tensor that `read` returns is valid until the next call: peak memory is that of the largest factor.
+A matrix that `read` returns is valid until the next call: peak memory is that of the largest factor.
 """
 
 from pathlib import Path
@@ -23,28 +23,55 @@ _DTYPES = {
 }
 
 
-class Reader(Protocol):
-    """Reads the factors of one file, which are matrices; used by one thread at a time."""
+class Reader:
+    """Reads factors from any of an adapter's files; used by one thread at a time. `largest` is in bytes."""
+
+    def __init__(self, largest: int) -> None:
+        self._buffer = torch.empty(-(-largest // 8) * 8, dtype=torch.uint8, device="cpu")
+        self._files: dict[Path, _File] = {}
+        self._last: Tensor | None = None
 
     def read(self, factor: Tensor) -> TorchTensor:
-        """The factor as it is stored, on the CPU; do not write to it, do not keep it."""
+        """The factor as it is stored, its dimensions after the first flattened, on the CPU; do not write to it.
+
+        Experts share a factor: the one that was read last is not read again.
+
+        Raises:
+            AdapterError: the file cannot be read, or ends too early.
+        """
+        if factor is not self._last:
+            self._last = None  # a read that fails leaves nothing behind that looks read
+            self._matrix = self._file(factor.file).read(factor)
+            self._last = factor
+        return self._matrix
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Let go of the files."""
+        for file in self._files.values():
+            file.close()
+
+    def _file(self, path: Path) -> "_File":
+        if path not in self._files:
+            try:
+                is_safe = path.suffix == ".safetensors"
+                self._files[path] = _Safetensors(path, self._buffer) if is_safe else _Bin(path)
+            except OSError as error:
+                raise refuse(path, f"it cannot be read ({error.strerror})", "check its permissions") from error
+        return self._files[path]
 
 
-def reader(weights: Path, largest: int) -> Reader:
-    """A reader for `weights`, whose largest factor has `largest` bytes."""
-    return _Safetensors(weights, largest) if weights.suffix == ".safetensors" else _Bin(weights)
+class _File(Protocol):
+    def read(self, factor: Tensor) -> TorchTensor: ...
+
+    def close(self) -> None: ...
 
 
 class _Safetensors:
-    def __init__(self, weights: Path, largest: int) -> None:
-        self._path = weights
-        buffer = torch.empty(-(-largest // 8) * 8, dtype=torch.uint8, device="cpu")
+    def __init__(self, path: Path, buffer: TorchTensor) -> None:
+        self._path = path
         self._bytes = memoryview(buffer.numpy().data)
         self._views = {name: buffer.view(dtype) for name, dtype in _DTYPES.items()}
-        self._file = weights.open("rb", buffering=0)  # a mapping would count every page of the file as ours
+        self._file = path.open("rb", buffering=0)  # a mapping would count every page of the file as ours
 
     def read(self, factor: Tensor) -> TorchTensor:
         self._file.seek(factor.offset)
@@ -54,18 +81,20 @@ class _Safetensors:
             if not count:
                 raise refuse(self._path, "it was cut short while it was read", "audit it when nothing writes to it")
             place += count
-        return self._views[factor.dtype].as_strided(factor.shape, (factor.shape[1], 1))
+        view, height = self._views[factor.dtype], factor.shape[0]
+        width = factor.nbytes // view.itemsize // height
+        return view.as_strided((height, width), (width, 1))
 
     def close(self) -> None:
         self._file.close()
 
 
 class _Bin:
-    def __init__(self, weights: Path) -> None:
-        self._tensors = torch_file.tensors(weights)
+    def __init__(self, path: Path) -> None:
+        self._tensors = torch_file.tensors(path)
 
     def read(self, factor: Tensor) -> TorchTensor:
-        return self._tensors[factor.key].detach()
+        return self._tensors[factor.key].detach().flatten(1)
 
     def close(self) -> None:
         self._tensors = {}

@@ -16,13 +16,16 @@ from gradience.errors import AdapterError
 
 PREFIX = "base_model.model."  # PEFT's wrapper; its pattern lookup sees the path without it
 
-_FACTOR = re.compile(r"(?P<module>.+)\.lora_(?P<side>[AB])(?:\.(?P<adapter>[^.]+))?\.weight")
+_FACTOR = re.compile(
+    r"(?P<module>.+)\.lora_(?:(?P<side>[AB])(?:\.(?P<adapter>[^.]+))?\.weight"
+    r"|embedding_(?P<embedding_side>[AB])(?:\.(?P<embedding_adapter>[^.]+))?)"
+)
 _LORA_BIAS = re.compile(r".+\.lora_B(?:\.[^.]+)?\.bias")
+_BASE_COPY = ".base_layer.weight"  # PEFT saves an adapted embedding's and head's own weight beside the factors
 _SEPARATE = "audit one adapter: save it alone with `save_pretrained(..., selected_adapters=[...])`"
 
 _REFUSED = (  # tell-tale, what it is, the mend; the first that is found anywhere in the file wins
     (r"\.lora_magnitude_vector", "magnitudes of DoRA", "B @ A is only the direction of its update"),
-    (r"\.lora_embedding_[AB]", "LoRA on an embedding", "only linear layers are audited"),
     (r"\.lora_E(?:\.|$)", "an AdaLoRA adapter", "only plain LoRA is audited"),
     (r"\.lora_diag", "a KaSA adapter", "only plain LoRA is audited"),
     (
@@ -51,6 +54,7 @@ class Pair(msgspec.Struct, frozen=True):
 
     a: Tensor
     b: Tensor
+    is_embedding: bool = False
 
 
 class Keys(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,7 +83,7 @@ def sort(path: Path, tensors: Mapping[str, Tensor]) -> Keys:
     lora_biases = tuple(key for key in rest if _LORA_BIAS.fullmatch(key))
     token_rows = tuple(key for key in rest if "trainable_tokens_delta" in key)
     known = {*lora_biases, *token_rows}
-    full = tuple(key for key in rest if key not in known)
+    full = tuple(key for key in rest if key not in known and not key.endswith(_BASE_COPY))
     _check_full(path, full)
     adapter, prefixed = _adapter(path, factors), _prefixed(path, factors)
     return Keys(
@@ -106,7 +110,7 @@ def _check_full(path: Path, full: tuple[str, ...]) -> None:
 
 
 def _adapter(path: Path, factors: Mapping[str, "re.Match[str]"]) -> str | None:
-    names = sorted({match["adapter"] or "" for match in factors.values()})
+    names = sorted({match["adapter"] or match["embedding_adapter"] or "" for match in factors.values()})
     if len(names) > 1:
         raise refuse(path, f"its keys hold {len(names)} adapters ({', '.join(map(quoted, names[:4]))})", _SEPARATE)
     return names[0] or None
@@ -124,10 +128,11 @@ def _prefixed(path: Path, factors: Mapping[str, "re.Match[str]"]) -> bool:
 def _pairs(path: Path, tensors: Mapping[str, Tensor], factors: Mapping[str, "re.Match[str]"]) -> dict[str, Pair]:
     sides: dict[str, dict[str, Tensor]] = {"A": {}, "B": {}}
     for key, match in factors.items():
-        sides[match["side"]][match["module"].removeprefix(PREFIX)] = tensors[key]
+        sides[match["side"] or match["embedding_side"]][match["module"].removeprefix(PREFIX)] = tensors[key]
     if lonely := sorted(sides["A"].keys() ^ sides["B"].keys()):
         raise _lonely(path, lonely, sides)
-    return {name: Pair(a, sides["B"][name]) for name, a in sides["A"].items()}
+    embeddings = {match["module"].removeprefix(PREFIX) for match in factors.values() if match["embedding_side"]}
+    return {name: Pair(a, sides["B"][name], name in embeddings) for name, a in sides["A"].items()}
 
 
 def _lonely(path: Path, names: list[str], sides: dict[str, dict[str, Tensor]]) -> AdapterError:

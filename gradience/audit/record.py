@@ -28,6 +28,7 @@ class ModuleAudit(msgspec.Struct, frozen=True, kw_only=True):
     """One adapted module; every spectrum is that of scale * B @ A, descending."""
 
     name: str  # module path in the base model
+    kind: str = "linear"  # linear | embedding | conv | attention | expert | parameter
     module_type: str  # attn | mlp | embedding | other
     layer: int | None
     r: int

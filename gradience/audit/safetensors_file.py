@@ -23,13 +23,14 @@ _DIMENSIONS = 16  # more than any layer has; bounds the cost of multiplying host
 
 
 class Tensor(msgspec.Struct, frozen=True):
-    """One tensor of a file: `offset` and `nbytes` are absolute places in it."""
+    """One tensor of `file`: `offset` and `nbytes` are absolute places in it."""
 
     key: str
     dtype: str
     shape: tuple[int, ...]
     offset: int
     nbytes: int
+    file: Path
 
 
 class _Entry(msgspec.Struct, frozen=True):
@@ -64,7 +65,7 @@ def _tensors(path: Path, raw: bytes, *, data: int, size: int) -> dict[str, Tenso
     try:
         entries = _ENTRIES.decode(raw)
         entries.pop("__metadata__", None)
-        tensors = [_tensor(key, _ENTRY.decode(entry), data) for key, entry in entries.items()]
+        tensors = [_tensor(path, key, _ENTRY.decode(entry), data) for key, entry in entries.items()]
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise refuse(path, f"its safetensors header is not valid ({quoted(error)})", _AGAIN) from error
     tensors.sort(key=lambda tensor: (tensor.offset, tensor.offset + tensor.nbytes))
@@ -72,9 +73,9 @@ def _tensors(path: Path, raw: bytes, *, data: int, size: int) -> dict[str, Tenso
     return {tensor.key: tensor for tensor in tensors}
 
 
-def _tensor(key: str, entry: _Entry, data: int) -> Tensor:
+def _tensor(path: Path, key: str, entry: _Entry, data: int) -> Tensor:
     begin, end = entry.data_offsets
-    return Tensor(key, entry.dtype, entry.shape, offset=data + begin, nbytes=end - begin)
+    return Tensor(key, entry.dtype, entry.shape, offset=data + begin, nbytes=end - begin, file=path)
 
 
 def _check_layout(path: Path, tensors: list[Tensor], *, data: int, size: int) -> None:

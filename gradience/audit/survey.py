@@ -11,17 +11,16 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import groupby
-from pathlib import Path
 
-import msgspec
 import torch
 
-from gradience.audit import balance, factors, spectrum
+from gradience.audit import balance, spectrum
 from gradience.audit import device as devices
-from gradience.audit.adapter import Adapter, Module
+from gradience.audit.adapter import Adapter
+from gradience.audit.bench import Bench, Wide
 from gradience.audit.measured import Balance, Measured, Spectrum
+from gradience.audit.module import Module
 from gradience.audit.refusal import listed, refuse
-from gradience.audit.safetensors_file import Tensor
 
 _WORKERS = 8  # reading the file limits more of them
 _WORK_FLOP = 4e9  # a twentieth of a second of one core: less does not pay for a second worker
@@ -54,37 +53,15 @@ def measure(
     return Measured(spectra=tuple(filter(None, spectra)), issues=(choice.issue,) if choice.issue else ())
 
 
-class _Bench(msgspec.Struct):
-    """What one worker owns: a reader and a float64 scratch of the largest factor."""
-
-    reader: factors.Reader
-    scratch: torch.Tensor
-    device: torch.device
-
-    def wide(self, factor: Tensor) -> "_Wide":
-        """The factor in float64 on the device, valid until the next call."""
-        stored = self.reader.read(factor)
-        if self.device.type == "cpu":
-            values = self.scratch.as_strided(stored.shape, (stored.shape[1], 1)).copy_(stored)
-        else:
-            values = stored.to(self.device).to(torch.float64)
-        return _Wide(values, spectrum.unit(values) if factor.dtype == "F64" else 0)
-
-
-class _Wide(msgspec.Struct):
-    values: torch.Tensor
-    exponent: int  # the factor is values * 2**exponent
-
-
 class _Pool:
     """A few threads over chunks of modules; each takes a free bench."""
 
     def __init__(self, adapter: Adapter, device: torch.device, *, exact: bool) -> None:
         self._solve = _solve_exactly if exact else _solve
-        self._benches: queue.SimpleQueue[_Bench] = queue.SimpleQueue()
+        self._benches: queue.SimpleQueue[Bench] = queue.SimpleQueue()
         self._count = _workers(adapter, device)
         for _ in range(self._count):
-            self._benches.put(_bench(adapter, device))
+            self._benches.put(Bench(adapter.modules, device))
         self._threads = ThreadPoolExecutor(
             self._count, "gradience-audit", initializer=torch.set_num_threads, initargs=(1,)
         )
@@ -95,7 +72,7 @@ class _Pool:
     def __exit__(self, *_exception: object) -> None:
         self._threads.shutdown(wait=True, cancel_futures=True)
         for _ in range(self._count):
-            self._benches.get().reader.close()
+            self._benches.get().close()
 
     def results(self, chunks: Sequence[Sequence[Module]]) -> Iterator[dict[str, Spectrum | None]]:
         """The spectra by module name, chunk after chunk; None for a module that is not finite."""
@@ -109,16 +86,11 @@ class _Pool:
             self._benches.put(bench)
 
 
-def _solve(bench: _Bench, chunk: Sequence[Module]) -> list[Spectrum | None]:
+def _solve(bench: Bench, chunk: Sequence[Module]) -> list[Spectrum | None]:
     """All modules of a chunk by the Gram method; those without a certificate again, exactly."""
-    grams_a, grams_b, exponents = [], [], []
-    for module in chunk:
-        a = bench.wide(module.a)
-        grams_a.append(spectrum.gram(a.values))
-        b = bench.wide(module.b)
-        grams_b.append(spectrum.gram(b.values.mT))
-        exponents.append((a.exponent, b.exponent))
-    gram_a, gram_b = torch.stack(grams_a).cpu(), torch.stack(grams_b).cpu()
+    gram_a, exponents_a = _grams(map(bench.inputs, chunk))
+    gram_b, exponents_b = _grams(map(bench.outputs, chunk))
+    exponents = list(zip(exponents_a, exponents_b, strict=True))
     # Every entry of a factor is inside some square on the diagonals: one look finds each NaN and infinity.
     finite = torch.isfinite(gram_a.diagonal(dim1=1, dim2=2) + gram_b.diagonal(dim1=1, dim2=2)).all(-1)
     gram_a, gram_b = (torch.where(finite[:, None, None], gram, 0.0) for gram in (gram_a, gram_b))
@@ -135,18 +107,23 @@ def _solve(bench: _Bench, chunk: Sequence[Module]) -> list[Spectrum | None]:
     ]
 
 
-def _solve_exactly(bench: _Bench, chunk: Sequence[Module]) -> list[Spectrum | None]:
+def _grams(factors: Iterable[Wide]) -> tuple[torch.Tensor, list[int]]:
+    """One side of a whole chunk before the other, so that experts read the factor that they share once."""
+    grams, exponents = zip(*((spectrum.gram(factor.values), factor.exponent) for factor in factors), strict=True)
+    return torch.stack(grams).cpu(), list(exponents)
+
+
+def _solve_exactly(bench: Bench, chunk: Sequence[Module]) -> list[Spectrum | None]:
     return [_exactly(bench, module) for module in chunk]
 
 
-def _exactly(bench: _Bench, module: Module) -> Spectrum | None:
-    a = bench.wide(module.a)
-    finite = _finite(a.values)
-    right = spectrum.triangle(a.values.mT) if finite else None
-    b = bench.wide(module.b)
+def _exactly(bench: Bench, module: Module) -> Spectrum | None:
+    a = bench.inputs(module)
+    right = spectrum.triangle(a.values.mT) if _finite(a.values) else None
+    b = bench.outputs(module)
     if right is None or not _finite(b.values):
         return None
-    left = spectrum.triangle(b.values)
+    left = spectrum.triangle(b.values.mT)
     solved = spectrum.exact(left, right)
     (shared,) = balance.of((right.mT @ right)[None], (left.mT @ left)[None], [(a.exponent, b.exponent)])
     return _spectrum(module, solved.values.tolist(), solved.floor, a.exponent + b.exponent, "qr", shared)
@@ -176,27 +153,11 @@ def _check_finite(adapter: Adapter, spectra: Sequence[Spectrum | None]) -> None:
 
 def _chunks(modules: Iterable[Module]) -> Iterator[list[Module]]:
     """Modules of one rank, in the order of the file, so few that their Grams stay small."""
-    for r, group in groupby(sorted(modules, key=lambda module: (module.r, module.a.offset)), key=lambda m: m.r):
+    ordered = sorted(modules, key=lambda module: (module.r, module.products[0].a.offset))
+    for r, group in groupby(ordered, key=lambda module: module.r):
         same = list(group)
         size = max(1, min(_CHUNK, _CHUNK_BYTES // (16 * r * r)))
         yield from (same[start : start + size] for start in range(0, len(same), size))
-
-
-def _bench(adapter: Adapter, device: torch.device) -> _Bench:
-    largest = [factor for module in adapter.modules for factor in (module.a, module.b)]
-    numbers = max(math.prod(factor.shape) for factor in largest) if device.type == "cpu" else 0
-    return _Bench(
-        reader=_reader(adapter.files.weights, max(factor.nbytes for factor in largest)),
-        scratch=torch.empty(numbers, dtype=torch.float64, device="cpu"),
-        device=device,
-    )
-
-
-def _reader(weights: Path, largest: int) -> factors.Reader:
-    try:
-        return factors.reader(weights, largest)
-    except OSError as error:
-        raise refuse(weights, f"it cannot be read ({error.strerror})", "check its permissions") from error
 
 
 def _workers(adapter: Adapter, device: torch.device) -> int:

@@ -41,10 +41,7 @@ def header(path: Path) -> dict[str, Tensor]:
     Raises:
         AdapterError: the file cannot be read, or is not a plain dictionary of tensors.
     """
-    return {
-        key: Tensor(key, _DTYPES.get(value.dtype, str(value.dtype)), tuple(value.shape), offset=0, nbytes=value.nbytes)
-        for key, value in tensors(path).items()
-    }
+    return {key: _entry(path, key, value) for key, value in tensors(path).items()}
 
 
 def tensors(path: Path) -> dict[str, torch.Tensor]:
@@ -68,6 +65,11 @@ def tensors(path: Path) -> dict[str, torch.Tensor]:
     if not isinstance(loaded, dict) or not all(_is_entry(key, value) for key, value in loaded.items()):
         raise refuse(path, "it is not a plain dictionary of tensors", "save the adapter with `save_pretrained`")
     return loaded
+
+
+def _entry(path: Path, key: str, value: torch.Tensor) -> Tensor:
+    dtype = _DTYPES.get(value.dtype, str(value.dtype))
+    return Tensor(key, dtype, tuple(value.shape), offset=0, nbytes=value.nbytes, file=path)
 
 
 def _is_entry(key: object, value: object) -> bool:

@@ -59,7 +59,7 @@ def saved(model: Any, folder: Path, **options: Any) -> Path:
     wrapped = peft.get_peft_model(model, peft.LoraConfig(**options))
     with torch.no_grad():
         for name, parameter in wrapped.named_parameters():
-            if ".lora_B." in name:
+            if ".lora_B." in name or ".lora_embedding_" in name:
                 parameter.normal_(std=0.1)
     wrapped.save_pretrained(folder)
     return folder
@@ -116,6 +116,7 @@ CASES: dict[str, tuple[Any, dict[str, Any]]] = {
     "rank above width": (llama, {"r": 40, "target_modules": ["q_proj"]}),
     "some layers": (llama, {"r": 4, "target_modules": ["q_proj"], "layers_to_transform": [1]}),
     "lm_head": (llama, {"r": 4, "target_modules": ["lm_head"]}),
+    "embedding": (llama, {"r": 4, "target_modules": ["embed_tokens", "q_proj"]}),
     "orthogonal": (llama, {"r": 4, "target_modules": ["q_proj"], "init_lora_weights": "orthogonal"}),
     "random start": (llama, {"r": 4, "target_modules": ["q_proj"], "init_lora_weights": False}),
     "lora_bias": (llama, {"r": 4, "target_modules": ["q_proj"], "lora_bias": True}),
@@ -141,7 +142,8 @@ def test_the_spectrum_is_that_of_pefts_own_update(tmp_path: Path, case: str) -> 
         ("lora_bias", ["lora_bias"]),
         ("modules_to_save", ["modules_to_save"]),
         ("Conv1D", ["modules_to_save", "bias"]),
-        ("lm_head", ["modules_to_save"]),
+        ("lm_head", []),
+        ("embedding", []),
         ("random start", ["random_start"]),
     ],
 )
@@ -201,7 +203,6 @@ def test_another_adapter_in_a_sub_directory_is_named(tmp_path: Path) -> None:
     ("config", "says"),
     [
         (lambda: peft.LoraConfig(r=4, target_modules=["q_proj"], use_dora=True), "DoRA"),
-        (lambda: peft.LoraConfig(r=4, target_modules=["embed_tokens"]), "embedding"),
         (lambda: peft.LoraConfig(r=4, target_modules=["q_proj"], init_lora_weights="pissa"), "path_initial_model"),
         (lambda: peft.LoraConfig(r=4, target_modules=["q_proj"], init_lora_weights="olora"), "path_initial_model"),
         (lambda: peft.AdaLoraConfig(total_step=10, tinit=1, tfinal=1, target_modules=["q_proj"]), "ADALORA"),
