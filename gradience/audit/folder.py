@@ -113,13 +113,13 @@ def _without_config(folder: Path) -> AdapterError:
 def _without_final(folder: Path, steps: list[Path]) -> AdapterError:
     elsewhere = sorted(_adapters(folder))
     beside = f"; adapters in sub-directories: {_names(elsewhere)}" if elsewhere else ""
-    best = trainer.best(steps)
-    choices = [f"audit the latest one, {steps[-1]}"]
-    choices += [f"the best by evaluation, {best}"] if best else []
+    latest, best = steps[-1], trainer.best(steps)
+    word = ", also the best by evaluation" if best == latest else ""
+    other = f", the best by evaluation, {best}" if best not in (None, latest) else ""
     return refuse(
         folder,
         f"it is a Trainer's output without a final adapter (checkpoints: {len(steps)}{beside})",
-        f"{', '.join(choices)}, or all of them with --all-checkpoints",
+        f"audit the latest one{word}, {latest}{other}, or all of them with --all-checkpoints",
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from gradience.cli import audit_input, audit_keep, audit_view, delivery, landing, output
+from gradience.cli import audit_input, audit_keep, audit_series, audit_view, delivery, landing, output
 from gradience.cli.audit_input import Input
 from gradience.cli.audit_keep import Keeping
 from gradience.cli.audit_view import View
@@ -31,7 +31,9 @@ def command(*, fail_on: str | None, **given: Any) -> None:
     adapter's directory, or a new one beside the adapter. --log-to then mirrors that run into a tracker.
     """
     output.known_bar(fail_on, (rule.code for rule in (*GATES, *RULES)))
-    _run(taken(Input, given), taken(View, given), taken(Keeping, given), fail_on)
+    asked = taken(Input, given)
+    run = audit_series.run if asked.all_checkpoints else _run
+    run(asked, taken(View, given), taken(Keeping, given), fail_on)
 
 
 def _run(asked: Input, view: View, keeping: Keeping, fail_on: str | None) -> None:

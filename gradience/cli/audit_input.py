@@ -19,12 +19,14 @@ class Input(msgspec.Struct, frozen=True, kw_only=True):
     """The adapter, and how it is to be measured; a field for each option."""
 
     peft_dir: Path
+    all_checkpoints: bool
     energy_level: float
     device: str
 
 
 options: Final = together(
     click.option("--peft-dir", type=A_PATH, required=True, help="The directory that PEFT saved the adapter to."),
+    click.option("--all-checkpoints", is_flag=True, help="Audit every checkpoint in the directory: one row each."),
     click.option("--energy-level", type=click.FloatRange(0, 1, min_open=True), default=ENERGY_LEVEL, show_default=True),
     click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda|mps"),
 )

@@ -1,0 +1,79 @@
+"""`gradience audit --all-checkpoints`: every adapter of a Trainer's output, and how it changes from step to step."""
+
+import sys
+from pathlib import Path
+
+import click
+import msgspec
+
+from gradience.audit import folder, trainer
+from gradience.audit.record import AuditRecord
+from gradience.cli import audit_input, audit_keep, delivery, landing, outcome, output
+from gradience.cli.audit_input import Input
+from gradience.cli.audit_keep import Keeping
+from gradience.cli.audit_view import View
+from gradience.errors import AdapterError
+from gradience.policy import series
+from gradience.policy.advice import Advice, advise
+from gradience.policy.series import Point
+from gradience.report import series_text
+
+
+def run(asked: Input, view: View, keeping: Keeping, fail_on: str | None) -> None:
+    """Audit them one after another; an adapter that cannot be audited costs its own row and the exit code only."""
+    if view.layers or view.top:
+        raise click.UsageError("--all-checkpoints has one row per adapter: leave out --layers and --top-wasteful")
+    delivery.check(keeping.request)
+    walk = _Walk(asked, audit_keep.journal(asked.peft_dir, keeping))
+    for path in folder.series(asked.peft_dir):
+        walk.take(path)
+    if all(one.error for one in walk.points):
+        sys.exit(outcome.UNUSABLE)
+    if not view.as_json:
+        output.lines(series_text.render(asked.peft_dir, walk.points))
+    delivered: list[delivery.Delivered] = []
+    try:
+        delivered = audit_keep.deliver(walk.landed, keeping) if walk.landed else []
+    finally:  # the audits are done and kept, whatever a tracker says
+        if view.as_json:
+            body = series.document(asked.peft_dir, asked.energy_level, walk.points)
+            output.document({**body, **audit_keep.told(walk.landed, delivered)})
+    _finish(walk.points, delivered, keeping, fail_on)
+
+
+class _Walk:
+    """The audits so far; each is in the journal before the next one starts."""
+
+    def __init__(self, asked: Input, journal: landing.Journal | None) -> None:
+        self._asked, self._journal = asked, journal
+        self._planned = landing.planned_steps(journal) if journal else None
+        self.points: list[Point] = []
+        self.landed: landing.Landed | None = None  # added, if any of the audits was
+
+    def take(self, path: Path) -> None:
+        try:
+            record = audit_input.measure(msgspec.structs.replace(self._asked, peft_dir=path))
+        except AdapterError as error:
+            outcome.refuse(str(error))
+            self.points.append(Point(peft_dir=str(path), step=trainer.step(path), error=str(error)))
+            return
+        advice = advise(record, planned_steps=self._planned)
+        self.points.append(series.point(record, advice, self.points))
+        self._keep(record, advice)
+
+    def _keep(self, record: AuditRecord, advice: Advice) -> None:
+        if self._journal is None:
+            return
+        landed = landing.land(self._journal, record, advice)
+        self._journal = landing.Journal(path=landed.path, run_id=landed.run_id)
+        added = landed.added or bool(self.landed and self.landed.added)
+        self.landed = msgspec.structs.replace(landed, added=added)
+
+
+def _finish(points: list[Point], delivered: list[delivery.Delivered], keeping: Keeping, fail_on: str | None) -> None:
+    if any(one.error for one in points):
+        sys.exit(outcome.UNUSABLE)
+    if last := points[-1].advice:
+        output.enforce(last.recommendations, fail_on)
+    if keeping.strict and not all(one.up_to_date for one in delivered):
+        sys.exit(output.BEHIND)
