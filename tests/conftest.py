@@ -1,16 +1,21 @@
 """Fixtures that more than one test module needs."""
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from statistics import fmean, median
 from typing import Any
 
 import msgspec
 import pytest
 
-from gradience.audit import ladder, measures
-from gradience.audit.record import AdapterInfo, AuditRecord, AuditSummary, ModuleAudit, TypeSummary
+from gradience.audit import aggregate
+from gradience.audit.adapter import Adapter
+from gradience.audit.folder import Files
+from gradience.audit.measured import Balance, Measured, Spectrum
+from gradience.audit.module import Module, Product
+from gradience.audit.record import AdapterInfo, AuditRecord
+from gradience.audit.safetensors_file import Tensor
 
 MakeRecord = Callable[..., AuditRecord]
 SaveAdapter = Callable[..., Path]
@@ -20,8 +25,7 @@ SaveAdapter = Callable[..., Path]
 def make_record() -> MakeRecord:
     """A function that makes the record of an adapter with given spectra: `make_record({"0.q_proj": [3, 1, 0.1]})`.
 
-    The number before the first dot is the layer; names with `mlp` are MLPs; every module is 64 x 64. Further keywords
-    replace fields of `AdapterInfo`.
+    Every module is 64 x 64; the factors and their files do not exist. Further keywords replace fields of `AdapterInfo`.
     """
     return _record
 
@@ -56,10 +60,6 @@ def _adapter(path: Path, *, r: int = 16, needed: int = 4, **config: Any) -> Path
 
 def _record(spectra: Mapping[str, Sequence[float]], energy_level: float = 0.95, **adapter: Any) -> AuditRecord:
     top = max(len(values) for values in spectra.values())
-    ranks = ladder.ranks(top)
-    modules = tuple(_module(name, list(values), ranks, energy_level) for name, values in spectra.items())
-    types = sorted({module.module_type for module in modules})
-    by_type = {name: _type([module for module in modules if module.module_type == name]) for name in types}
     info = AdapterInfo(
         peft_dir="out/adapter",
         adapter_config_path="out/adapter/adapter_config.json",
@@ -67,96 +67,28 @@ def _record(spectra: Mapping[str, Sequence[float]], energy_level: float = 0.95, 
         r=top,
         lora_alpha=top,
         dtype="F32",
-        fingerprint="sha256:" + "0" * 64,
     )
-    return AuditRecord(
+    files = Files(given=info.peft_dir, config=Path(info.adapter_config_path), weights=Path(info.adapter_weights_path))
+    modules = tuple(_module(name, len(values)) for name, values in spectra.items())
+    measured = [
+        Spectrum(values=tuple(map(float, values)), floor=0.0, method="qr", balance=_balance(values))
+        for values in spectra.values()
+    ]
+    record = aggregate.record(
+        Adapter(files=files, info=msgspec.structs.replace(info, **adapter), modules=modules),
+        Measured(spectra=tuple(measured)),
         energy_level=energy_level,
-        adapter=msgspec.structs.replace(info, **adapter),
-        candidate_ranks=ranks,
-        energy_kept=tuple(_kept(modules, index) for index in range(len(ranks))),
-        summary=_summary(modules),
-        by_type=by_type,
-        modules=modules,
+        fingerprint=adapter.get("fingerprint", "sha256:" + "0" * 64),
     )
+    return msgspec.structs.replace(record, issues=())
 
 
-def _module(name: str, values: list[float], ranks: Sequence[int], level: float) -> ModuleAudit:
-    layer, _, rest = name.partition(".")
-    at_level, *public = measures.energy_ranks(values, (level, 0.90, 0.95, 0.99))
-    stable = measures.stable_rank(values)
-    return ModuleAudit(
-        name=name,
-        module_type="mlp" if "mlp" in rest else "attn",
-        layer=int(layer) if layer.isdigit() else None,
-        r=len(values),
-        alpha=float(len(values)),
-        scale=1.0,
-        in_features=64,
-        out_features=64,
-        params=128 * len(values),
-        stable_rank=stable,
-        effective_rank=measures.effective_rank(values),
-        utilization=stable / len(values),
-        energy_rank=at_level,
-        energy_rank_90=public[0],
-        energy_rank_95=public[1],
-        energy_rank_99=public[2],
-        delta_sigma_max=values[0],
-        delta_fro_norm=measures.fro_norm(values),
-        residuals=measures.residuals(values, ranks),
-        sigma_floor=0.0,
-        method="qr",
-    )
+def _module(name: str, r: int) -> Module:
+    nowhere = Path("out/adapter/adapter_model.safetensors")
+    a, b = (Tensor(name, "F32", shape, 0, 256 * r, nowhere) for shape in ((r, 64), (64, r)))
+    return Module(name=name, r=r, alpha=float(r), scale=1.0, products=(Product(a=a, b=b),))
 
 
-def _kept(modules: Sequence[ModuleAudit], index: int) -> float:
-    energies = [module.delta_fro_norm**2 for module in modules]
-    kept = [energy * (1 - module.residuals[index] ** 2) for module, energy in zip(modules, energies, strict=True)]
-    return sum(kept) / sum(energies) if any(energies) else 0.0
-
-
-def _type(modules: Sequence[ModuleAudit]) -> TypeSummary:
-    return TypeSummary(n_layers=len(modules), params=sum(module.params for module in modules), **_shared(modules))
-
-
-def _shared(modules: Sequence[ModuleAudit]) -> dict[str, float]:
-    shared = {
-        "stable_rank_mean": fmean(module.stable_rank for module in modules),
-        "effective_rank_mean": fmean(module.effective_rank for module in modules),
-        "utilization_mean": fmean(module.utilization for module in modules),
-        "rank_waste": 1 - sum(module.energy_rank for module in modules) / sum(module.r for module in modules),
-    }
-    for level in (90, 95, 99):
-        values = sorted(getattr(module, f"energy_rank_{level}") for module in modules)
-        shared[f"energy_rank_{level}_p50"] = float(median(values))
-        shared[f"energy_rank_{level}_p90"] = float(values[int(0.9 * (len(values) - 1))])
-    return shared
-
-
-def _summary(modules: Sequence[ModuleAudit]) -> AuditSummary:
-    norms, tops = [[getattr(module, name) for module in modules] for name in ("delta_fro_norm", "delta_sigma_max")]
-    spread = {f"delta_frob_norm_scaled_{key}": value for key, value in _spread(norms).items()}
-    spread |= {f"delta_sigma_max_scaled_{key}": value for key, value in _spread(tops).items()}
-    return AuditSummary(
-        total_lora_params=sum(module.params for module in modules),
-        n_layers=len(modules),
-        stable_rank_median=median(module.stable_rank for module in modules),
-        stable_rank_weighted_mean=fmean(module.stable_rank for module in modules),
-        energy_rank_p50=float(median(module.energy_rank for module in modules)),
-        energy_rank_p90_weighted=_weighted_p90(modules),
-        **_shared(modules),
-        **spread,
-    )
-
-
-def _spread(values: Sequence[float]) -> dict[str, float]:
-    return {"mean": fmean(values), "p50": float(median(values)), "p90": sorted(values)[int(0.9 * (len(values) - 1))]}
-
-
-def _weighted_p90(modules: Sequence[ModuleAudit]) -> float:
-    total, held = sum(module.delta_fro_norm**2 for module in modules), 0.0
-    for module in sorted(modules, key=lambda one: one.energy_rank):
-        held += module.delta_fro_norm**2
-        if held >= 0.9 * total:
-            break
-    return float(module.energy_rank)
+def _balance(values: Sequence[float]) -> Balance:
+    """A has orthonormal rows, B columns as long as the singular values."""
+    return Balance(a_norm=math.sqrt(len(values)), b_norm=math.hypot(*values), imbalance=0.5)

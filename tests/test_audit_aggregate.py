@@ -1,100 +1,46 @@
-"""What the modules say together."""
+"""From spectra to the record."""
 
-import statistics
+import math
+from collections.abc import Callable
 
 import msgspec
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from gradience.audit import aggregate, layers, measures
-from gradience.audit.record import ModuleAudit
+from gradience.audit.record import AuditRecord
 
-RANKS = (1, 2, 4)
+MakeRecord = Callable[..., AuditRecord]
 
 
-def module(name: str, *values: float, width: int = 8) -> ModuleAudit:
-    """The audit of a square module with this spectrum, at 95 %."""
-    k90, k95, k99 = measures.energy_ranks(values, (0.90, 0.95, 0.99))
-    return ModuleAudit(
-        name=name,
-        module_type=layers.module_type(name),
-        layer=layers.layer_index(name),
-        r=len(values),
-        alpha=1.0,
-        scale=1.0,
-        in_features=width,
-        out_features=width,
-        params=2 * width * len(values),
-        stable_rank=measures.stable_rank(values),
-        effective_rank=measures.effective_rank(values),
-        utilization=measures.stable_rank(values) / len(values),
-        energy_rank=k95,
-        energy_rank_90=k90,
-        energy_rank_95=k95,
-        energy_rank_99=k99,
-        delta_sigma_max=values[0],
-        delta_fro_norm=measures.fro_norm(values),
-        residuals=measures.residuals(values, RANKS),
-        sigma_floor=0.0,
-        method="gram",
-        singular_values=values,
-    )
+def test_a_module_has_every_measure_of_its_spectrum(make_record: MakeRecord) -> None:
+    """Worked by hand for σ = 4, 3, 0, 0 with ‖A‖_F = 2 and ‖B‖_F = 5."""
+    (module,) = make_record({"model.layers.7.self_attn.q_proj": [4, 3, 0, 0]}).modules
+    assert (module.module_type, module.target, module.layer, module.energy_share) == ("attn", "q_proj", 7, 1)
+    assert (module.delta_sigma_max, module.delta_fro_norm, module.delta_nuclear_norm) == pytest.approx((4, 5, 7))
+    assert (module.participation_ratio, module.nuclear_rank) == pytest.approx((625 / 337, 7 / 4))
+    assert [module.sigma_1_over_2, module.sigma_r_over_1] == pytest.approx([4 / 3, 0])
+    assert [module.a_fro_norm, module.b_fro_norm, module.ab_norm_ratio] == pytest.approx([2, 5, 2 / 5])
+    assert [module.ab_imbalance, module.excess_norm] == pytest.approx([0.5, 29 / 14])
+    assert module.residuals == pytest.approx((3 / 5, 0, 0))
+    assert module.spectral_residuals == pytest.approx((3 / 4, 0, 0))
 
 
-FLAT, SHARP, ZERO = module("0.q_proj", 1, 1, 1, 1), module("0.mlp", 2, 0, 0, 0), module("1.q_proj", 0, 0, 0, 0)
-
-
-def test_energy_is_pooled_and_cut_per_module() -> None:
-    """Cut to k, the flat module keeps k of 4 and the sharp one its single 4."""
-    assert aggregate.energy_kept([FLAT, SHARP, ZERO], RANKS) == pytest.approx((5 / 8, 6 / 8, 1))
-
-
-def test_rank_waste_counts_parameters() -> None:
-    """The flat module needs 4 of 4 ranks, the sharp one 1, the zero one none: 5 of 12 are used."""
-    assert aggregate.rank_waste([FLAT, SHARP, ZERO]) == pytest.approx(1 - 5 / 12)
-
-
-def test_rank_waste_weighs_by_width() -> None:
-    """A module three times as wide counts three times."""
-    wide = module("0.mlp", 2, 0, 0, 0, width=24)
-    assert aggregate.rank_waste([FLAT, wide]) == pytest.approx(1 - (4 + 3) / (4 + 12))
-
-
-def test_the_weighted_p90_follows_the_energy() -> None:
+def test_the_weighted_p90_follows_the_energy(make_record: MakeRecord) -> None:
     """A module with hardly any energy does not set the rank, however flat it is."""
-    faint = msgspec.structs.replace(FLAT, delta_fro_norm=1e-3)
-    assert aggregate.summary([faint, SHARP]).energy_rank_p90_weighted == 1
-    assert aggregate.summary([FLAT, SHARP]).energy_rank_p90_weighted == 4
+    sharp = [2, 0, 0, 0]
+    assert make_record({"0.q_proj": [1e-3] * 4, "0.mlp": sharp}).summary.energy_rank_p90_weighted == 1
+    assert make_record({"0.q_proj": [1] * 4, "0.mlp": sharp}).summary.energy_rank_p90_weighted == 4
 
 
-def test_an_untrained_adapter_has_no_shares() -> None:
-    """No ratio of zeros: nothing is wasted, nothing is lost, every rank is 0."""
-    summary = aggregate.summary([ZERO, ZERO])
-    assert aggregate.energy_kept([ZERO, ZERO], RANKS) == (1, 1, 1)
-    assert (summary.rank_waste, summary.energy_rank_p90_weighted, summary.stable_rank_mean) == (0, 0, 0)
-
-
-def test_energies_pool_without_overflow() -> None:
-    """Norms whose squares are no floats pool like any other."""
-    modules = [module("0.q", 1e300, 1e300), module("1.q", 1e300, 0)]
-    assert aggregate.energy_kept(modules, (1, 2, 4)) == pytest.approx((2 / 3, 1, 1))
-
-
-def test_types_come_in_one_order() -> None:
-    """Only types that occur, attn first."""
-    assert list(aggregate.by_type([SHARP, module("lm_head", 1), FLAT])) == ["attn", "mlp", "embedding"]
-
-
-@given(values=st.lists(st.integers(0, 64), min_size=2, max_size=30), q=st.sampled_from([0.5, 0.9, 0.25]))
-def test_percentiles_interpolate(values: list[int], q: float) -> None:
-    """As the standard library's inclusive quantiles do."""
-    cuts = statistics.quantiles(values, n=100, method="inclusive")
-    assert aggregate.percentile(values, q) == pytest.approx(cuts[round(q * 100) - 1])
-
-
-def test_norms_take_the_nearest_rank() -> None:
+def test_norms_take_the_nearest_rank(make_record: MakeRecord) -> None:
     """As the public release does under the same names."""
-    summary = aggregate.summary([module(f"{i}.q", float(i)) for i in range(1, 12)])
+    summary = make_record({f"{i}.q": [float(i)] for i in range(1, 12)}).summary
     assert (summary.delta_sigma_max_scaled_p50, summary.delta_sigma_max_scaled_p90) == (6.0, 10.0)
     assert summary.delta_frob_norm_scaled_mean == pytest.approx(6.0)
+
+
+def test_no_number_of_an_ordinary_audit_is_missing_or_not_finite(make_record: MakeRecord) -> None:
+    """What is None is a ratio of zeros, and here there is none."""
+    record = make_record({"layers.0.q_proj": [3, 2, 1], "layers.1.mlp": [2, 2, 1]})
+    for one in (*record.modules, record.summary, *record.by_layer, *record.by_target, *record.by_type.values()):
+        numbers = [value for value in msgspec.to_builtins(one).values() if not isinstance(value, str | list | tuple)]
+        assert all(number is not None and math.isfinite(number) for number in numbers)

@@ -34,16 +34,20 @@ def test_the_summary_is_flat_and_the_modules_are_columns(make_record: MakeRecord
     assert packed["modules"]["name"] == ["0.q_proj", "0.mlp"]
     assert {len(column) for column in packed["modules"].values()} == {2}
     assert "singular_values" not in packed["modules"]
+    assert packed["by_target"]["name"] == ["q_proj", "mlp"]
 
 
 def test_further_keys_do_not_disturb(make_record: MakeRecord) -> None:
     """Suggestions stand beside the audit in the same event, and later versions add fields."""
     packed = columns.pack(make_record({"0.q_proj": [2, 1]}))
     packed["modules"]["new"] = [1]
+    del packed["modules"]["kind"]  # has a default: not every version writes it
     assert columns.unpack({**packed, "suggested_rank": 1}) == columns.unpack(packed)
 
 
-@pytest.mark.parametrize("damage", [{"modules": None}, {"modules": {}}, {"n_layers": "two"}, {"adapter": []}])
+@pytest.mark.parametrize(
+    "damage", [{"modules": None}, {"modules": {}}, {"by_layer": 1}, {"n_layers": "two"}, {"adapter": []}]
+)
 def test_what_is_no_audit_is_refused(make_record: MakeRecord, damage: dict[str, object]) -> None:
     """One line, no traceback."""
     with pytest.raises(InputError, match="cannot read the audit"):

@@ -55,3 +55,22 @@ CASES = [
 def test_the_table_is_right_for_real_models(name: str, kind: str, layer: int | None) -> None:
     """The nearest telling part of a path gives the type, the outermost stack gives the layer."""
     assert (layers.module_type(name), layers.layer_index(name)) == (kind, layer)
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "target"),
+    [
+        ("model.layers.10.self_attn.q_proj", "model.layers.10", "q_proj"),
+        ("encoder.block.5.layer.0.SelfAttention.q", "encoder.block.5", "q"),
+        ("transformer_blocks.0.attn1.to_out.0", "transformer_blocks.0", "to_out"),
+        ("visual.merger.mlp.0", None, "mlp"),
+        ("model.layers.3.mlp.experts.7.w1", "model.layers.3", "w1"),
+        ("model.layers.3.mlp.experts.gate_up_proj.7", "model.layers.3", "gate_up_proj"),
+        ("lm_head", None, "lm_head"),
+        ("0", None, "0"),
+        ("layers.12345678901.q", None, "q"),
+    ],
+)
+def test_a_path_tells_its_layer_and_its_target(name: str, path: str | None, target: str) -> None:
+    """The whole path of the layer, since numbers repeat in other towers; the last part that is no number."""
+    assert (layers.layer_path(name), layers.target(name)) == (path, target)

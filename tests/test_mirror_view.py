@@ -63,7 +63,8 @@ def test_nested_metrics_become_paths_and_by_type_is_flattened_away() -> None:
 
 def test_per_module_tables_lists_and_text_are_no_points() -> None:
     """What belongs in an artifact never becomes hundreds of charts."""
-    metrics = {"modules": {"r": [8, 8]}, "adapter": {"r": 8}, "energy_kept": [0.9], "method": "qr", "exact": True}
+    tables = {"modules": {"r": [8, 8]}, "by_layer": {"r": 1}, "by_target": {"q_proj": {"r": 1}}, "adapter": {"r": 8}}
+    metrics = {**tables, "energy_kept": [0.9], "method": "qr", "exact": True}
     assert values(record("metrics", kind="lora_audit", metrics=metrics)) == {"lora_audit/exact": 1.0}
 
 

@@ -105,14 +105,14 @@ def test_modules_that_hardly_moved_are_named(make_record: MakeRecord) -> None:
 
 def test_energy_in_one_of_many_layers_is_reported(make_record: MakeRecord) -> None:
     """HHI beyond three times the even spread."""
-    spectra = {f"{i}.q_proj": [0.1] * 8 for i in range(9)}
-    advice = advise(make_record({**spectra, "9.q_proj": [9.0] * 8}))
-    assert _finding(advice, "energy_concentrated").evidence["top_layers"] == [9]
+    spectra = {f"layers.{i}.q_proj": [0.1] * 8 for i in range(9)}
+    advice = advise(make_record({**spectra, "layers.9.q_proj": [9.0] * 8}))
+    assert _finding(advice, "energy_concentrated").evidence["top_layers"] == ["layers.9"]
 
 
 def test_an_even_spread_over_two_layers_is_not_concentrated(make_record: MakeRecord) -> None:
     """The index is judged against the number of layers: 0.5 is even for two."""
-    assert "energy_concentrated" not in _codes(advise(make_record({"0.q_proj": FULL, "1.q_proj": FULL})))
+    assert "energy_concentrated" not in _codes(advise(make_record({"layers.0.q_proj": FULL, "layers.1.q_proj": FULL})))
 
 
 def test_norms_beyond_the_range_of_squares_are_weighed(make_record: MakeRecord) -> None:

@@ -2,10 +2,11 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 
 from gradience.audit import columns
-from gradience.audit.record import AuditRecord
+from gradience.audit.record import AUDIT_VERSION, AuditRecord
 from gradience.policy import audit_event
 from gradience.policy.advice import advise
 
@@ -22,9 +23,11 @@ def _strings(value: Any) -> list[str]:
 
 
 def test_the_event_carries_the_whole_record(make_record: MakeRecord) -> None:
-    """A tracker's artifacts can be rendered from the line alone."""
-    record = make_record({"0.q_proj": AMPLE})
-    assert columns.unpack(audit_event.metrics(record, advise(record))) == record
+    """A tracker's artifacts can be rendered from the line alone; only singular values stay behind."""
+    record = make_record({"layers.0.q_proj": AMPLE})
+    (module,) = record.modules
+    without = msgspec.structs.replace(record, modules=(msgspec.structs.replace(module, singular_values=()),))
+    assert columns.unpack(audit_event.metrics(record, advise(record))) == without
 
 
 def test_the_suggestion_is_flat_beside_the_summary(make_record: MakeRecord) -> None:
@@ -56,7 +59,7 @@ def test_the_recommendation_has_the_flat_fields(make_record: MakeRecord) -> None
         "rank_waste": 1 - 3 / 32,
         "confidence": "medium",
         "verified": "no",
-        "audit_version": 1,
+        "audit_version": AUDIT_VERSION,
         "adapter": record.adapter.fingerprint,
     }
 

@@ -1,134 +1,69 @@
-"""From spectra to the record: measures per module, and what they say together; pure, no torch.
+"""From spectra to the record: the measures of every module, and of all together; pure, no torch."""
 
-Energies (σ²) are pooled over modules after dividing by the largest σ of the adapter, so that nothing overflows. An
-adapter whose update is zero has no shares: nothing of it is waste, and every rank keeps all of it.
-"""
-
-import math
 import statistics
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
-from gradience.audit import ladder, layers, measures
+from gradience.audit import ladder, layers, measures, pool
 from gradience.audit.adapter import Adapter
-from gradience.audit.measured import Measured, Spectrum
+from gradience.audit.measured import Balance, Measured, Spectrum
 from gradience.audit.module import Module
-from gradience.audit.record import AuditRecord, AuditSummary, ModuleAudit, TypeSummary
+from gradience.audit.record import AuditRecord, AuditSummary, ModuleAudit, NamedGroup
 from gradience.audit.refusal import listed
 
 
 def record(adapter: Adapter, measured: Measured, *, energy_level: float, fingerprint: str) -> AuditRecord:
     """The audit of `adapter` from the spectra of its modules, in their order."""
     ranks = ladder.ranks(max(module.r for module in adapter.modules))
+    shares = _shares(measured.spectra)
     modules = tuple(
-        _module(module, spectrum, energy_level, ranks)
-        for module, spectrum in zip(adapter.modules, measured.spectra, strict=True)
+        _module(module, spectrum, share, energy_level, ranks)
+        for module, spectrum, share in zip(adapter.modules, measured.spectra, shares, strict=True)
     )
+    by_layer = pool.by_layer(modules, ranks)
     return AuditRecord(
         energy_level=energy_level,
         adapter=msgspec.structs.replace(adapter.info, fingerprint=fingerprint),
         candidate_ranks=ranks,
-        energy_kept=energy_kept(modules, ranks),
-        summary=summary(modules),
-        by_type=by_type(modules),
+        energy_kept=pool.energy_kept(modules, ranks),
+        spectral_residuals=pool.spectral_residuals(modules, ranks),
+        summary=summary(modules, by_layer),
+        by_type=pool.by_type(modules, ranks),
+        by_layer=by_layer,
+        by_target=pool.by_target(modules, ranks),
         modules=modules,
         issues=(*_untrained(modules), *adapter.issues, *measured.issues),
     )
 
 
-def energy_kept(modules: Sequence[ModuleAudit], ranks: Sequence[int]) -> tuple[float, ...]:
-    """The share of the adapter's pooled energy that is left when each module is cut to its best rank-k part."""
-    weights = energies(modules)
-    total = sum(weights)
-    if not total:
-        return (1.0,) * len(ranks)
-    columns = zip(*(module.residuals for module in modules), strict=True)
-    lost = (sum(w * rest**2 for w, rest in zip(weights, column, strict=True)) for column in columns)
-    return tuple(1.0 - share / total for share in lost)
-
-
-def energies(modules: Sequence[ModuleAudit]) -> list[float]:
-    """‖ΔW‖_F² of each module, as a multiple of the largest."""
-    largest = max(module.delta_fro_norm for module in modules)
-    return [(module.delta_fro_norm / largest) ** 2 if largest else 0.0 for module in modules]
-
-
-def rank_waste(modules: Sequence[ModuleAudit]) -> float:
-    """1 - Σ k(in + out) / Σ r(in + out), k the energy rank: the share of parameters that carry only what k leaves."""
-    if not any(module.energy_rank for module in modules):
-        return 0.0
-    used = sum(module.params // module.r * module.energy_rank for module in modules)
-    return 1.0 - used / sum(module.params for module in modules)
-
-
-def summary(modules: Sequence[ModuleAudit]) -> AuditSummary:
+def summary(modules: Sequence[ModuleAudit], by_layer: Sequence[NamedGroup]) -> AuditSummary:
     """All modules together; percentiles of energy ranks interpolate, those of norms take the nearest rank."""
-    whole = type_summary(modules)
     stable = [module.stable_rank for module in modules]
+    params = sum(module.params for module in modules)
     sigma = sorted(module.delta_sigma_max for module in modules)
     fro = sorted(module.delta_fro_norm for module in modules)
     return AuditSummary(
-        total_lora_params=whole.params,
-        n_layers=whole.n_layers,
-        stable_rank_mean=whole.stable_rank_mean,
+        **pool.pooled(modules),
+        total_lora_params=params,
         stable_rank_median=statistics.median(stable),
-        stable_rank_weighted_mean=sum(m.params * m.stable_rank for m in modules) / whole.params,
-        effective_rank_mean=whole.effective_rank_mean,
-        utilization_mean=whole.utilization_mean,
-        **_energy_rank_percentiles(modules),
-        energy_rank_p50=percentile([module.energy_rank for module in modules], 0.5),
+        stable_rank_weighted_mean=sum(m.params * m.stable_rank for m in modules) / params,
+        energy_rank_p50=pool.percentile([module.energy_rank for module in modules], 0.5),
         energy_rank_p90_weighted=_weighted_p90(modules),
-        rank_waste=whole.rank_waste,
         delta_sigma_max_scaled_mean=statistics.fmean(sigma),
         delta_sigma_max_scaled_p50=_nearest(sigma, 0.5),
         delta_sigma_max_scaled_p90=_nearest(sigma, 0.9),
         delta_frob_norm_scaled_mean=statistics.fmean(fro),
         delta_frob_norm_scaled_p50=_nearest(fro, 0.5),
         delta_frob_norm_scaled_p90=_nearest(fro, 0.9),
+        layer_energy_hhi=measures.concentration([layer.energy_share for layer in by_layer]),
     )
-
-
-def by_type(modules: Sequence[ModuleAudit]) -> dict[str, TypeSummary]:
-    """The modules of each type that occurs, in the order of `layers.TYPES`."""
-    groups = {kind: [module for module in modules if module.module_type == kind] for kind in layers.TYPES}
-    return {kind: type_summary(group) for kind, group in groups.items() if group}
-
-
-def type_summary(modules: Sequence[ModuleAudit]) -> TypeSummary:
-    """Means and percentiles over some modules, at least one."""
-    return TypeSummary(
-        n_layers=len(modules),
-        params=sum(module.params for module in modules),
-        stable_rank_mean=statistics.fmean(module.stable_rank for module in modules),
-        effective_rank_mean=statistics.fmean(module.effective_rank for module in modules),
-        utilization_mean=statistics.fmean(module.utilization for module in modules),
-        **_energy_rank_percentiles(modules),
-        rank_waste=rank_waste(modules),
-    )
-
-
-def percentile(values: Sequence[float], q: float) -> float:
-    """The q-quantile by linear interpolation between the two nearest ranks."""
-    ordered = sorted(values)
-    place = (len(ordered) - 1) * q
-    low = math.floor(place)
-    high = min(low + 1, len(ordered) - 1)
-    return ordered[low] + (ordered[high] - ordered[low]) * (place - low)
-
-
-def _energy_rank_percentiles(modules: Sequence[ModuleAudit]) -> dict[str, float]:
-    columns = {
-        "energy_rank_90": [module.energy_rank_90 for module in modules],
-        "energy_rank_95": [module.energy_rank_95 for module in modules],
-        "energy_rank_99": [module.energy_rank_99 for module in modules],
-    }
-    return {f"{name}_p{q}": percentile(column, q / 100) for name, column in columns.items() for q in (50, 90)}
 
 
 def _weighted_p90(modules: Sequence[ModuleAudit]) -> float:
     """The least energy rank k such that modules with one up to k hold 90 % of the pooled energy."""
-    ordered = sorted(zip((module.energy_rank for module in modules), energies(modules), strict=True))
+    ordered = sorted(zip((module.energy_rank for module in modules), pool.energies(modules), strict=True))
     reach = measures.first_reaching([energy for _, energy in ordered], 0.9)
     return float(ordered[reach - 1][0]) if reach else 0.0
 
@@ -137,14 +72,19 @@ def _nearest(ordered: Sequence[float], q: float) -> float:
     return ordered[round((len(ordered) - 1) * q)]
 
 
-def _module(module: Module, spectrum: Spectrum, level: float, ranks: Sequence[int]) -> ModuleAudit:
+def _shares(spectra: Sequence[Spectrum]) -> list[float]:
+    energies = measures.squares([measures.fro_norm(spectrum.values) for spectrum in spectra])
+    total = sum(energies)
+    return [energy / total if total else 0.0 for energy in energies]
+
+
+def _module(module: Module, spectrum: Spectrum, share: float, level: float, ranks: Sequence[int]) -> ModuleAudit:
     values = spectrum.values
-    stable = measures.stable_rank(values)
-    k, k90, k95, k99 = measures.energy_ranks(values, (level, 0.90, 0.95, 0.99))
     return ModuleAudit(
         name=module.name,
         kind=module.kind,
         module_type=layers.module_type(module.name),
+        target=layers.target(module.name),
         layer=layers.layer_index(module.name),
         r=module.r,
         alpha=module.alpha,
@@ -152,20 +92,58 @@ def _module(module: Module, spectrum: Spectrum, level: float, ranks: Sequence[in
         in_features=module.in_features,
         out_features=module.out_features,
         params=module.params,
-        stable_rank=stable,
-        effective_rank=measures.effective_rank(values),
-        utilization=stable / module.r,
-        energy_rank=k,
-        energy_rank_90=k90,
-        energy_rank_95=k95,
-        energy_rank_99=k99,
-        delta_sigma_max=values[0],
-        delta_fro_norm=measures.fro_norm(values),
+        energy_share=share,
+        **_ranks(values, module.r, level),
+        **_size(values, spectrum.floor),
+        **_balance(spectrum.balance, values, module.scale),
         residuals=measures.residuals(values, ranks),
+        spectral_residuals=measures.spectral_residuals(values, ranks),
         sigma_floor=spectrum.floor,
         method=spectrum.method,
         singular_values=values,
     )
+
+
+def _ranks(values: Sequence[float], r: int, level: float) -> dict[str, Any]:
+    """What the shape of a spectrum says of its rank."""
+    stable = measures.stable_rank(values)
+    k, k90, k95, k99 = measures.energy_ranks(values, (level, 0.90, 0.95, 0.99))
+    return {
+        "stable_rank": stable,
+        "effective_rank": measures.effective_rank(values),
+        "participation_ratio": measures.participation_ratio(values),
+        "nuclear_rank": measures.nuclear_rank(values),
+        "utilization": stable / r,
+        "energy_rank": k,
+        "energy_rank_90": k90,
+        "energy_rank_95": k95,
+        "energy_rank_99": k99,
+    }
+
+
+def _size(values: Sequence[float], floor: float) -> dict[str, Any]:
+    """Norms, and the ends of the spectrum as ratios."""
+    return {
+        "delta_sigma_max": values[0],
+        "delta_fro_norm": measures.fro_norm(values),
+        "delta_nuclear_norm": measures.nuclear_norm(values),
+        "sigma_1_over_2": measures.first_over_second(values, floor),
+        "sigma_r_over_1": measures.last_over_first(values),
+    }
+
+
+def _balance(found: Balance | None, values: Sequence[float], scale: float) -> dict[str, Any]:
+    """How the update is shared between its factors; nothing of factors that are not those that were trained."""
+    if found is None:
+        return dict.fromkeys(("a_fro_norm", "b_fro_norm", "ab_norm_ratio", "ab_imbalance", "excess_norm"))
+    nuclear = measures.nuclear_norm(values) / abs(scale) if scale else 0.0
+    return {
+        "a_fro_norm": found.a_norm,
+        "b_fro_norm": found.b_norm,
+        "ab_norm_ratio": measures.norm_ratio(found.a_norm, found.b_norm),
+        "ab_imbalance": found.imbalance,
+        "excess_norm": measures.excess_norm(nuclear, found.a_norm, found.b_norm),
+    }
 
 
 def _untrained(modules: Sequence[ModuleAudit]) -> list[str]:

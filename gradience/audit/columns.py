@@ -1,30 +1,30 @@
-"""The audit as the payload of one telemetry event: summary flat, modules as columns.
+"""The audit as the payload of one telemetry event: summary flat; modules, layers and targets as columns.
 
 The round trip is exact but for the singular values, which stay behind: most of the bytes, little of the news.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
-from gradience.audit.record import AuditRecord, AuditSummary, ModuleAudit
+from gradience.audit.record import AuditRecord, AuditSummary, ModuleAudit, NamedGroup
 from gradience.errors import InputError
 
 KIND = "lora_audit"
-_LEFT_OUT = "singular_values"
-_COLUMNS = tuple(name for name in ModuleAudit.__struct_fields__ if name != _LEFT_OUT)
+TABLES: Final[Mapping[str, type[msgspec.Struct]]] = {
+    "modules": ModuleAudit,
+    "by_layer": NamedGroup,
+    "by_target": NamedGroup,
+}
+LEFT_OUT: Final = "singular_values"
 
 
 def pack(record: AuditRecord) -> dict[str, Any]:
     """The `metrics` of a `metrics(kind="lora_audit")` event, as plain JSON-ready values."""
     fields: dict[str, Any] = msgspec.to_builtins(record)
-    modules = fields.pop("modules")
-    return {
-        **fields.pop("summary"),
-        **fields,
-        "modules": {name: [module[name] for module in modules] for name in _COLUMNS},
-    }
+    tables = {name: _columns(kind, fields.pop(name)) for name, kind in TABLES.items()}
+    return {**fields.pop("summary"), **fields, **tables}
 
 
 def unpack(metrics: Mapping[str, Any]) -> AuditRecord:
@@ -34,10 +34,23 @@ def unpack(metrics: Mapping[str, Any]) -> AuditRecord:
         InputError: the payload is not an audit of a version this one can read.
     """
     try:
-        table = metrics["modules"]
-        rows = zip(*(table[name] for name in _COLUMNS), strict=True)
-        modules = [dict(zip(_COLUMNS, row, strict=True)) for row in rows]
+        tables = {name: _rows(kind, metrics[name]) for name, kind in TABLES.items()}
         summary = {name: metrics[name] for name in AuditSummary.__struct_fields__}
-        return msgspec.convert({**metrics, "summary": summary, "modules": modules}, AuditRecord)
+        return msgspec.convert({**metrics, **tables, "summary": summary}, AuditRecord)
     except (LookupError, TypeError, ValueError) as error:
         raise InputError(f"cannot read the audit in a telemetry event: {error}; audit the adapter again") from error
+
+
+def names(kind: type[msgspec.Struct]) -> list[str]:
+    """The columns of a table of such rows."""
+    return [name for name in kind.__struct_fields__ if name != LEFT_OUT]
+
+
+def _columns(kind: type[msgspec.Struct], rows: list[dict[str, Any]]) -> dict[str, list[Any]]:
+    return {name: [row[name] for row in rows] for name in names(kind)}
+
+
+def _rows(kind: type[msgspec.Struct], table: Mapping[str, Any]) -> list[dict[str, Any]]:
+    # A column with a default may be missing: not every version knows it.
+    known = ["name", *(name for name in names(kind) if name in table and name != "name")]
+    return [dict(zip(known, row, strict=True)) for row in zip(*(table[name] for name in known), strict=True)]

@@ -21,6 +21,7 @@ _ATTN_LEAF = re.compile(
     r"^(?:[qkvo]_proj|qkv(?:_proj)?|wqkv|w[qkvo]|out_lin|[qkv]_lin|query|key|value|query_key_value"
     r"|q_[ab]_proj|kv_[ab]_proj(?:_with_mqa)?|to_(?:q|k|v|qkv|out)|add_[qkv]_proj|in_proj_qkvz?)$"
 )
+_NUMBERS = re.compile(r"(?:\.[0-9]+|\[[0-9]+\])+$")  # of a plain sequence, or of an expert
 _STACK = re.compile(r"(?:^|_)(?:h|layers?|(?:res)?blocks?)$")
 
 
@@ -45,8 +46,19 @@ def layer_index(name: str) -> int | None:
     In `encoder.block.5.layer.0.SelfAttention.q` (T5) it is 5: the inner number counts sub-layers. Numbers of experts
     or of a plain sequence are no layers. An encoder and a decoder, or a vision and a text tower, each count from 0.
     """
+    path = layer_path(name)
+    return None if path is None else int(path.rpartition(".")[2])
+
+
+def layer_path(name: str) -> str | None:
+    """The path of that layer, `encoder.block.5`: unlike its number, no other layer of the model has it."""
     parts = name.split(".")
-    for stack, number in pairwise(parts):
+    for place, (stack, number) in enumerate(pairwise(parts), 2):
         if number.isdecimal() and number.isascii() and _STACK.search(stack):
-            return int(number) if len(number) < 10 else None
+            return ".".join(parts[:place]) if len(number) < 10 else None
     return None
+
+
+def target(name: str) -> str:
+    """What a config's `target_modules` would call the module: the last part of its path that is no number."""
+    return _NUMBERS.sub("", name).rpartition(".")[2]

@@ -72,6 +72,11 @@ class Module(msgspec.Struct, frozen=True, kw_only=True):
         return [tensor for product in self.products for tensor in product.tensors]
 
     @property
+    def is_pair(self) -> bool:
+        """Whether the A and the B that are multiplied are the very factors that were trained."""
+        return len(self.products) == 1 and self.products[0].diagonal is None
+
+    @property
     def params(self) -> int:
         """Numbers in the factors."""
         return 0 if self.is_copy else self.r * (self.in_features + self.out_features)

@@ -2,7 +2,7 @@
 
 import msgspec
 
-AUDIT_VERSION = 1
+AUDIT_VERSION = 2  # goes up when a field is added, or changes its meaning
 ENERGY_LEVEL = 0.95  # share of squared Frobenius norm; 90 % costs measurably more quality (see docs/USER_MANUAL.md)
 
 
@@ -25,11 +25,15 @@ class AdapterInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ModuleAudit(msgspec.Struct, frozen=True, kw_only=True):
-    """One adapted module; every spectrum is that of scale * B @ A, descending."""
+    """One adapted module; every spectrum is that of ΔW = scale * B @ A, descending.
+
+    What is None is a ratio whose divisor is zero or lost in rounding, or a measure of factors that are not known.
+    """
 
     name: str  # module path in the base model
     kind: str = "linear"  # linear | embedding | conv | attention | expert | parameter
     module_type: str  # attn | mlp | embedding | other
+    target: str  # what `target_modules` calls it: q_proj
     layer: int | None
     r: int
     alpha: float
@@ -39,26 +43,39 @@ class ModuleAudit(msgspec.Struct, frozen=True, kw_only=True):
     params: int
     stable_rank: float
     effective_rank: float
+    participation_ratio: float
+    nuclear_rank: float
     utilization: float
     energy_rank: int  # at the record's energy level
     energy_rank_90: int
     energy_rank_95: int
     energy_rank_99: int
+    energy_share: float  # of the adapter's energy
     delta_sigma_max: float
     delta_fro_norm: float
+    delta_nuclear_norm: float
+    sigma_1_over_2: float | None
+    sigma_r_over_1: float
+    a_fro_norm: float | None  # of the factors, without the scale
+    b_fro_norm: float | None
+    ab_norm_ratio: float | None
+    ab_imbalance: float | None
+    excess_norm: float | None
     residuals: tuple[float, ...]  # relative Frobenius error at the record's candidate ranks
+    spectral_residuals: tuple[float, ...]  # the same in the spectral norm
     sigma_floor: float  # absolute error bound of the smallest singular values
     method: str  # gram | qr
     singular_values: tuple[float, ...] = ()
 
 
-class TypeSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """The modules of one type, or all of them."""
+class Pooled(msgspec.Struct, frozen=True, kw_only=True):
+    """Some modules together. Norms are those of the block-diagonal matrix of their updates."""
 
     n_layers: int  # modules; the public release's name
-    params: int
     stable_rank_mean: float
     effective_rank_mean: float
+    participation_ratio_mean: float
+    nuclear_rank_mean: float
     utilization_mean: float
     energy_rank_90_p50: float
     energy_rank_90_p90: float
@@ -67,33 +84,46 @@ class TypeSummary(msgspec.Struct, frozen=True, kw_only=True):
     energy_rank_99_p50: float
     energy_rank_99_p90: float
     rank_waste: float  # 1 - sum k(in+out) / sum r(in+out), k the energy rank at the record's level
+    delta_sigma_max: float
+    delta_fro_norm: float
+    delta_nuclear_norm: float
+    sigma_1_over_2_p50: float | None
+    sigma_r_over_1_p50: float
+    ab_norm_ratio_p50: float | None
+    ab_imbalance_mean: float | None
+    excess_norm_p50: float | None
 
 
-class AuditSummary(msgspec.Struct, frozen=True, kw_only=True):
+class GroupSummary(Pooled, frozen=True, kw_only=True):
+    """The modules of one type, in one layer or of one target."""
+
+    params: int
+    energy_share: float  # of the adapter's energy
+    energy_kept: tuple[float, ...]  # share of the group's energy left at the record's candidate ranks
+    spectral_residuals: tuple[float, ...]  # relative error of the same cuts in the spectral norm
+
+
+class NamedGroup(GroupSummary, frozen=True, kw_only=True):
+    """A group with its name: a layer's path (model.layers.3) or a target (q_proj)."""
+
+    name: str
+
+
+class AuditSummary(Pooled, frozen=True, kw_only=True):
     """All modules together."""
 
     total_lora_params: int
-    n_layers: int
-    stable_rank_mean: float
     stable_rank_median: float
     stable_rank_weighted_mean: float
-    effective_rank_mean: float
-    utilization_mean: float
-    energy_rank_90_p50: float
-    energy_rank_90_p90: float
-    energy_rank_95_p50: float
-    energy_rank_95_p90: float
-    energy_rank_99_p50: float
-    energy_rank_99_p90: float
     energy_rank_p50: float  # at the record's energy level
     energy_rank_p90_weighted: float  # the same, p90 over modules weighted by their energy
-    rank_waste: float
     delta_sigma_max_scaled_mean: float
     delta_sigma_max_scaled_p50: float
     delta_sigma_max_scaled_p90: float
     delta_frob_norm_scaled_mean: float
     delta_frob_norm_scaled_p50: float
     delta_frob_norm_scaled_p90: float
+    layer_energy_hhi: float  # concentration of the energy over layers: 1 / layers when even, 1 in one layer
 
 
 class AuditRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,7 +134,10 @@ class AuditRecord(msgspec.Struct, frozen=True, kw_only=True):
     adapter: AdapterInfo
     candidate_ranks: tuple[int, ...]  # the ladder up to the largest rank of any module, ascending
     energy_kept: tuple[float, ...]  # share of the whole adapter's energy left at each candidate rank
+    spectral_residuals: tuple[float, ...]  # relative error of the same cuts in the spectral norm
     summary: AuditSummary
-    by_type: dict[str, TypeSummary]
+    by_type: dict[str, GroupSummary]
+    by_layer: tuple[NamedGroup, ...]  # modules outside of any layer are in none
+    by_target: tuple[NamedGroup, ...]
     modules: tuple[ModuleAudit, ...]
     issues: tuple[str, ...] = ()  # "code: one sentence"

@@ -141,7 +141,7 @@ def _spectrum(
     scaled = tuple(value * factor for value in values)
     if not all(map(math.isfinite, (scaled[0], shared.a_norm, shared.b_norm))):
         return None
-    return Spectrum(values=scaled, floor=floor * factor, method=method, balance=shared)
+    return Spectrum(values=scaled, floor=floor * factor, method=method, balance=shared if module.is_pair else None)
 
 
 def _check_finite(adapter: Adapter, spectra: Sequence[Spectrum | None]) -> None:

@@ -25,7 +25,8 @@ ADVICE_STEP_TAG: Final = "gradience.advice_step"
 _RESERVED: Final = (RUN_ID_TAG, CURSOR_TAG)
 
 _UNFOLDED: Final = ("by_type",)  # a level of the audit that its children do without: lora_audit/attn/...
-_TABLES: Final = {"lora_audit": ("modules", "adapter", "audit_version")}  # facts for an artifact, no curves
+# Facts for an artifact, no curves: a value for each module or layer would be hundreds of charts.
+_TABLES: Final = {"lora_audit": ("modules", "by_layer", "by_target", "adapter", "audit_version")}
 _COLONS: Final = 5  # one after each key of the envelope
 _STEP_KEYS: Final = frozenset((*ENVELOPE, *TrainStep.__struct_fields__))
 

@@ -87,14 +87,13 @@ def dead_modules(case: AuditCase, limits: Thresholds) -> Match | None:
 
 def energy_concentrated(case: AuditCase, limits: Thresholds) -> Match | None:
     """The Herfindahl index of the layers' energies is a multiple of what an even spread would give."""
-    energies = _layer_energies(case.record)
-    total = sum(energies.values())
-    hhi = sum((energy / total) ** 2 for energy in energies.values()) if total else 0.0
-    if not energies or hhi <= limits["times_even"] / len(energies):
+    layers, hhi = case.record.by_layer, case.record.summary.layer_energy_hhi
+    if not layers or hhi <= limits["times_even"] / len(layers):
         return None
-    top = sorted(energies, key=lambda layer: energies[layer], reverse=True)[: max(1, len(energies) // 10)]
-    share = sum(energies[layer] for layer in top) / total
-    facts = {"hhi": hhi, "layers": len(energies), "top_layers": top, "top_count": len(top), "top_share": share}
+    top = sorted(layers, key=lambda layer: layer.energy_share, reverse=True)[: max(1, len(layers) // 10)]
+    share = sum(layer.energy_share for layer in top) / sum(layer.energy_share for layer in layers)
+    names = [layer.name for layer in top[:NAMES_SHOWN]]
+    facts = {"hhi": hhi, "layers": len(layers), "top_layers": names, "top_count": len(top), "top_share": share}
     return Match(facts=facts, scope="layers")
 
 
@@ -143,14 +142,6 @@ def _by_type(record: AuditRecord) -> list[list[ModuleAudit]]:
 def _quiet(group: list[ModuleAudit], share: float) -> list[ModuleAudit]:
     usual = median(module.delta_fro_norm for module in group)
     return [module for module in group if module.delta_fro_norm < share * usual]
-
-
-def _layer_energies(record: AuditRecord) -> dict[int, float]:
-    energies: dict[int, float] = {}
-    for module, energy in zip(record.modules, _energies(record), strict=True):
-        if module.layer is not None:
-            energies[module.layer] = energies.get(module.layer, 0.0) + energy
-    return energies
 
 
 GATES: Final[tuple[Rule[AuditCase], ...]] = (

@@ -6,7 +6,7 @@ from typing import Final
 
 import click
 
-from gradience.audit.record import AdapterInfo, AuditRecord, AuditSummary, ModuleAudit, TypeSummary
+from gradience.audit.record import AdapterInfo, AuditRecord, AuditSummary, GroupSummary, ModuleAudit
 from gradience.policy import audit_event, ranks
 from gradience.policy.advice import Advice, Verdict
 from gradience.report import finding_text
@@ -128,7 +128,7 @@ def _types(record: AuditRecord) -> list[str]:
     return table(TYPE_COLUMNS, [*rows, *([total] if len(rows) > 1 else [])])
 
 
-def _type(name: str, summary: TypeSummary | AuditSummary, params: int) -> tuple[str, ...]:
+def _type(name: str, summary: GroupSummary | AuditSummary, params: int) -> tuple[str, ...]:
     quantiles = (
         summary.energy_rank_90_p50, summary.energy_rank_90_p90,
         summary.energy_rank_95_p50, summary.energy_rank_95_p90,

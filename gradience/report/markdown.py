@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from gradience.audit import columns
-from gradience.audit.record import AuditRecord, AuditSummary, TypeSummary
+from gradience.audit.record import AuditRecord, AuditSummary, GroupSummary
 from gradience.errors import InputError
 from gradience.policy import ranks
 from gradience.policy.rule import confidence_word
@@ -108,7 +108,7 @@ def _candidates(record: AuditRecord, suggested: object) -> str:
 
 
 def _types(record: AuditRecord) -> str:
-    groups: list[tuple[str, TypeSummary | AuditSummary, int]] = [
+    groups: list[tuple[str, GroupSummary | AuditSummary, int]] = [
         *((name, group, group.params) for name, group in sorted(record.by_type.items())),
         ("all", record.summary, record.summary.total_lora_params),
     ]
