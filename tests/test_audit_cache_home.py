@@ -1,0 +1,25 @@
+"""Where what can be made again is kept."""
+
+from pathlib import Path
+
+import pytest
+
+from gradience.audit import cache_home
+
+
+def test_the_variable_names_the_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """`GRADIENCE_CACHE_DIR` wins, and is made absolute: a worker may have another working directory."""
+    monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere/else")
+    monkeypatch.setenv("GRADIENCE_CACHE_DIR", "here")
+    monkeypatch.chdir(tmp_path)
+    assert cache_home.folder() == tmp_path / "here"
+
+
+def test_else_it_is_in_the_xdg_cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As the XDG base directory specification asks; `~/.cache` where it is not set."""
+    monkeypatch.delenv("GRADIENCE_CACHE_DIR", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert cache_home.folder() == tmp_path / "xdg" / "gradience"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert cache_home.folder() == tmp_path / ".cache" / "gradience"
