@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 # A module imports only from its own layer and from layers to the left.
-LAYERS = ("errors", "vnext", "audit", "settings", "policy", "report", "mirror", "testing", "cli")
+LAYERS = ("errors", "vnext", "audit", "settings", "policy", "fleet", "report", "mirror", "testing", "cli")
 UPWARD = {("gradience.vnext.mirroring", "gradience.mirror.live")}  # the one way up: a recorder starts its own mirror
 LIBRARIES = {"click", "msgspec", "yaml"}  # what gradience may import anywhere, beside the standard library
 HEAVY = {"numpy", "safetensors", "torch"}  # what only the audit may import

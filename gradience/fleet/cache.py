@@ -1,0 +1,72 @@
+"""Audits that were made before, by the hash of what they were made of; the numbers only, never the advice on them.
+
+An entry is a file that appears whole or not at all. One that cannot be read is as good as none: it is made again.
+"""
+
+import hashlib
+import os
+import tempfile
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from gradience.audit.record import AUDIT_VERSION, AuditRecord
+
+FOLDER: Final = "audits"  # below the cache folder
+
+
+class Cache:
+    """A folder of audits; made at the first `put`. Several processes and hosts may share it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def get(self, key: str) -> AuditRecord | None:
+        """The audit kept under `key`."""
+        try:
+            return msgspec.msgpack.decode(self._path(key).read_bytes(), type=AuditRecord)
+        except (OSError, ValueError):  # msgspec's errors are ValueErrors
+            return None
+
+    def put(self, key: str, record: AuditRecord) -> bool:
+        """Keep an audit, without its singular values; False where it cannot be written: an audit is worth more."""
+        modules = tuple(msgspec.structs.replace(module, singular_values=()) for module in record.modules)
+        content = msgspec.msgpack.encode(msgspec.structs.replace(record, modules=modules))
+        path = self._path(key)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _write(path, content)
+        except OSError:
+            return False
+        return True
+
+    def _path(self, key: str) -> Path:
+        return self._folder / key[:2] / f"{key}.msgpack"  # a directory of 100,000 files is slow in places
+
+
+def key(fingerprint: str, *facts: Any) -> str:
+    """The name of an audit: of which bytes, with which options, by which version of the measures."""
+    said = msgspec.json.encode([fingerprint, AUDIT_VERSION, _shape(), *facts], order="deterministic")
+    return hashlib.sha256(said).hexdigest()
+
+
+@cache
+def _shape() -> str:
+    """The fields of a record: an entry from before a field was added would lack it without a word."""
+    return hashlib.sha256(msgspec.json.encode(msgspec.json.schema(AuditRecord))).hexdigest()
+
+
+def _write(path: Path, content: bytes) -> None:
+    # No fsync: what a power cut leaves of the file cannot be decoded, and is made again.
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+        Path(name).replace(path)
+    except BaseException:
+        with suppress(OSError):
+            Path(name).unlink()
+        raise

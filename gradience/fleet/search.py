@@ -1,0 +1,59 @@
+"""The adapters that are meant by directories, patterns and references; what does not exist is left to the audit."""
+
+import glob
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+
+from gradience.audit import folder, trainer
+
+_MARKS = frozenset({trainer.CONFIG, *folder.WEIGHTS})  # weights alone are an adapter too: one that is refused
+
+
+class Found(msgspec.Struct, frozen=True):
+    """Adapters, each once, as the audit is to be given them; `several` where a table was asked for, not a report."""
+
+    adapters: tuple[str, ...]
+    several: bool
+
+
+def find(places: Sequence[str]) -> Found:
+    """The adapters that `places` name, in that order; a directory of adapters means every one below it.
+
+    A Trainer's output without a final adapter stays one place: which checkpoint is meant is not this search's to say.
+    """
+    once: dict[str, str] = {}
+    for place in places:
+        for found in _meant(place):
+            once.setdefault(os.path.realpath(found), found)
+    adapters = tuple(once.values())
+    return Found(adapters, several=len(places) > 1 or adapters != tuple(places))
+
+
+def _meant(place: str) -> list[str]:
+    if glob.has_magic(place) and not Path(place).exists():
+        matches = sorted(glob.iglob(place, recursive=True))  # noqa: PTH207 - Path.glob takes no absolute pattern
+        return [found for match in matches if Path(match).is_dir() for found in _in(match)] or [place]
+    return _in(place) or [place]
+
+
+def _in(place: str) -> list[str]:
+    return [place] if _is_one(Path(place)) else list(_below(place))
+
+
+def _is_one(place: Path) -> bool:
+    """Whether the audit is to see this place itself: an adapter, or a Trainer's output."""
+    if trainer.home(place) or any((place / name).is_file() for name in folder.WEIGHTS):
+        return True
+    return place.is_dir() and os.access(place, os.R_OK | os.X_OK) and bool(trainer.checkpoints(place))
+
+
+def _below(place: str) -> Iterator[str]:
+    unreadable: list[str] = []  # the audit says why
+    for here, folders, names in os.walk(place, onerror=lambda error: unreadable.append(error.filename)):
+        folders.sort()
+        if not _MARKS.isdisjoint(names):
+            yield here
+    yield from unreadable
