@@ -14,8 +14,16 @@ MakeRecord = Callable[..., AuditRecord]
 
 
 @pytest.fixture
-def record(make_record: MakeRecord) -> AuditRecord:
+def whole(make_record: MakeRecord) -> AuditRecord:
+    """A record with the singular values of its modules."""
     return make_record({"0.q_proj": [3.0, 1.0, 0.1], "1.mlp": [2.0, 0.0]})
+
+
+@pytest.fixture
+def record(whole: AuditRecord) -> AuditRecord:
+    """The same without them."""
+    modules = tuple(msgspec.structs.replace(module, singular_values=()) for module in whole.modules)
+    return msgspec.structs.replace(whole, modules=modules)
 
 
 def test_what_is_put_can_be_got(tmp_path: Path, record: AuditRecord) -> None:
@@ -25,11 +33,8 @@ def test_what_is_put_can_be_got(tmp_path: Path, record: AuditRecord) -> None:
     assert Cache(tmp_path / "new").get("ab13") is None
 
 
-def test_singular_values_stay_behind(tmp_path: Path, record: AuditRecord) -> None:
+def test_singular_values_stay_behind(tmp_path: Path, whole: AuditRecord, record: AuditRecord) -> None:
     """Most of the bytes, and nothing that a table needs."""
-    whole = msgspec.structs.replace(
-        record, modules=tuple(msgspec.structs.replace(one, singular_values=(1.0,)) for one in record.modules)
-    )
     store = Cache(tmp_path)
     store.put("ab", whole)
     assert store.get("ab") == record
