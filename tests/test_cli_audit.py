@@ -65,6 +65,66 @@ def test_rows_are_given_on_request(adapter: Path, asked: list[str], rows: int | 
     assert (None if layers is None else len(layers["layer_rows"])) == rows
 
 
+def test_json_is_short_for_format_json(adapter: Path) -> None:
+    """The same document; what contradicts it is a usage error."""
+    assert _audit(adapter, "--format", "json").stdout == _audit(adapter, "--json").stdout
+    assert _audit(adapter, "--json", "--format", "json").exit_code == 0
+    assert _audit(adapter, "--json", "--format", "csv").exit_code == 2
+
+
+def test_csv_is_nothing_but_the_table(adapter: Path) -> None:
+    """One header, one row per module, no colour and no talk, whatever else is asked for."""
+    result = _audit(adapter, "--format", "csv", "--verbose", "--sort", "name", "--filter", "*q_proj")
+    lines = result.stdout.splitlines()
+    assert (result.exit_code, result.stderr, len(lines)) == (0, "", 3)
+    assert lines[0].startswith("peft_dir,name,")
+    assert lines[1].startswith(f"{adapter},model.layers.0.self_attn.q_proj,")
+
+
+@pytest.mark.parametrize("asked", [["--filter", "*.1.*"], ["--sort", "stable_rank"], ["--layers"]])
+def test_modules_are_shown_where_they_are_asked_for(adapter: Path, asked: list[str]) -> None:
+    """Filtering or sorting asks for them as --layers does; the sums stay those of all four."""
+    text, document = _audit(adapter, *asked).stdout, json.loads(_audit(adapter, "--json", *asked).stdout)
+    assert "model.layers.1.mlp.up_proj" in text
+    assert ("By layer" in text) is (asked == ["--layers"])
+    assert document["n_layers"] == 4
+    assert len(document["layer_data"]["layer_rows"]) == (2 if "--filter" in asked else 4)
+
+
+def test_a_filter_that_matches_nothing_keeps_nothing(adapter: Path, run: Path) -> None:
+    """Exit code 1 before anything is written, in every format."""
+    before = run.read_bytes()
+    for form in ("text", "csv", "json"):
+        result = _audit(adapter, "--filter", "nothing", "--format", form, "--append", run)
+        assert (result.exit_code, result.stdout) == (1, "")
+    assert run.read_bytes() == before
+
+
+def test_sorting_by_what_is_no_measure_is_a_usage_error(adapter: Path) -> None:
+    """The line names all there are."""
+    result = _audit(adapter, "--sort", "size")
+    assert result.exit_code == 2
+    assert "nuclear_rank" in result.stderr
+
+
+def test_a_rank_is_suggested_for_every_module(adapter: Path) -> None:
+    """A table and settings to paste, with the same numbers in the document; --filter narrows the table only."""
+    result = _audit(adapter, "--suggest-per-layer", "--filter", "*.0.*").stdout
+    block = result.split("Suggested rank per module")[1].split("Notes")[0]
+    assert ("model.layers.0.mlp.up_proj" in block, "model.layers.1.mlp.up_proj" in block) == (True, False)
+    assert json.loads(block[block.index("{") :]) == {"r": 4, "lora_alpha": 8, "rank_pattern": {}, "alpha_pattern": {}}
+    document = json.loads(_audit(adapter, "--suggest-per-layer", "--json").stdout)
+    assert [row["suggested_rank"] for row in document["module_ranks"]["modules"]] == [4] * 4
+    assert _audit(adapter, "--suggest-per-layer", "--format", "csv").exit_code == 2
+
+
+def test_no_rank_is_suggested_where_advice_is_withheld(save_adapter: SaveAdapter, tmp_path: Path) -> None:
+    """Of an untrained adapter there is nothing to say."""
+    untrained = save_adapter(tmp_path / "a", needed=0)
+    assert "None: rank advice is withheld" in _audit(untrained, "--suggest-per-layer").stdout
+    assert json.loads(_audit(untrained, "--suggest-per-layer", "--json").stdout)["module_ranks"] is None
+
+
 def test_a_higher_energy_level_asks_for_more_rank(save_adapter: SaveAdapter, tmp_path: Path) -> None:
     """The level is recorded with the result."""
     adapter = save_adapter(tmp_path / "a", r=16, needed=8)

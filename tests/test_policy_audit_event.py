@@ -75,7 +75,7 @@ def test_both_events_are_plain_json_with_short_strings(make_record: MakeRecord) 
 def test_the_document_has_layer_rows_only_on_request(make_record: MakeRecord, count: int) -> None:
     """`layer_data.layer_rows` is the public name; each row says its surplus."""
     record = make_record({"0.q_proj": AMPLE})
-    rows = audit_event.most_surplus(record, count) or None
+    rows = audit_event.most_surplus(record.modules, count) or None
     document = audit_event.document(record, advise(record), rows)
     assert (document["schema"], document["peft_dir"]) == ("gradience.audit/v1", "out/adapter")
     assert ("layer_data" in document) is bool(count)

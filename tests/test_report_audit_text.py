@@ -5,13 +5,15 @@ import click
 from gradience.audit.record import AuditRecord
 from gradience.policy.advice import advise
 from gradience.report import audit_text
+from gradience.report.module_rows import Wanted
 
 MakeRecord = Callable[..., AuditRecord]
 AMPLE = [8.0, 6.0, 4.0, 2.0, *[0.1] * 28]
 
 
-def _text(record: AuditRecord, **options: bool | int) -> str:
-    return click.unstyle(audit_text.render(record, advise(record), **options))  # type: ignore[arg-type]
+def _text(record: AuditRecord, wanted: Wanted | None = None) -> str:
+    further = audit_text.modules(record, wanted) if wanted else []
+    return click.unstyle(audit_text.render(record, advise(record), further=further, verbose=True))
 
 
 def test_the_verdict_stands_before_the_numbers(make_record: MakeRecord) -> None:
@@ -31,15 +33,37 @@ def test_the_suggested_candidate_is_marked(make_record: MakeRecord) -> None:
 def test_the_most_surplus_modules_come_first(make_record: MakeRecord) -> None:
     """By (1 - k95 / r) x params: a module of low rank cannot have much to give."""
     record = make_record({"0.low": [1.0, 0.0], "1.full": [1.0] * 16, "2.one": [1.0, *[0.0] * 15]})
-    lines = _text(record, top=2).split("Most surplus rank")[1].splitlines()
+    lines = _text(record, Wanted(top=2)).split("Most surplus rank")[1].splitlines()
     assert [line.split()[0] for line in lines[2:4]] == ["2.one", "0.low"]
 
 
 def test_every_module_is_listed_on_request(make_record: MakeRecord) -> None:
-    """`layers` shows them in the record's order; without it none is shown."""
+    """In the record's order; none is shown where none is wanted."""
     record = make_record({f"{i}.q_proj": AMPLE for i in range(3)})
-    assert [f"{i}.q_proj" in _text(record, layers=True) for i in range(3)] == [True] * 3
-    assert "0.q_proj" not in _text(record)
+    assert [f"{i}.q_proj" in _text(record, Wanted()) for i in range(3)] == [True] * 3
+    assert "Modules" not in _text(record)
+
+
+def test_a_choice_of_modules_says_what_the_other_numbers_are_of(make_record: MakeRecord) -> None:
+    """What is filtered is the list, never the sums above it."""
+    text = _text(make_record({"0.q_proj": AMPLE, "0.mlp": AMPLE}), Wanted(glob="*q_proj"))
+    assert "Modules that match *q_proj (the numbers above are of all 2)" in text
+    assert "0.mlp" not in text.split("Modules that match")[1]
+
+
+def test_the_measure_that_sorts_is_shown(make_record: MakeRecord) -> None:
+    """A column more, unless the table has it already."""
+    record = make_record({"0.q_proj": [2.0, 1.0], "1.q_proj": [2.0, 2.0]})
+    assert "surplus  nuclear_rank\n" in _text(record, Wanted(sort="-nuclear_rank"))
+    assert "surplus\n" in _text(record, Wanted(sort="stable_rank"))
+
+
+def test_layers_and_targets_add_up_to_their_modules(make_record: MakeRecord) -> None:
+    """A block for each, with the share of the energy."""
+    record = make_record({"layers.0.q_proj": [3.0], "layers.0.k_proj": [1.0], "layers.1.q_proj": [2.0]})
+    lines = [line.split() for line in audit_text.groups(record)]
+    assert ["layers.0", "2", "256", *["1/1"] * 3, "1.00", "1.00", "100.0%", "0.0%", "71.4%", "3.162"] in lines
+    assert [line[0] for line in lines if line][-2:] == ["q_proj", "k_proj"]
 
 
 def test_abstaining_says_why_and_suggests_nothing(make_record: MakeRecord) -> None:
@@ -58,4 +82,4 @@ def test_no_finding_is_no_praise(make_record: MakeRecord) -> None:
 def test_names_from_the_file_cannot_steer_the_terminal(make_record: MakeRecord) -> None:
     """Module names, paths and the base model are printed without their control characters."""
     record = make_record({"0.\x1b[2Jq_proj": AMPLE}, base_model="org/\x1b]0;x\x07", peft_dir="\x1b[31mout")
-    assert "\x1b" not in _text(record, layers=True, verbose=True)
+    assert "\x1b" not in _text(record, Wanted())

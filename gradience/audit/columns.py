@@ -43,7 +43,7 @@ def unpack(metrics: Mapping[str, Any]) -> AuditRecord:
 
 def names(kind: type[msgspec.Struct]) -> list[str]:
     """The columns of a table of such rows."""
-    return [name for name in kind.__struct_fields__ if name != LEFT_OUT]
+    return ["name", *(name for name in kind.__struct_fields__ if name not in ("name", LEFT_OUT))]
 
 
 def _columns(kind: type[msgspec.Struct], rows: list[dict[str, Any]]) -> dict[str, list[Any]]:
@@ -52,5 +52,5 @@ def _columns(kind: type[msgspec.Struct], rows: list[dict[str, Any]]) -> dict[str
 
 def _rows(kind: type[msgspec.Struct], table: Mapping[str, Any]) -> list[dict[str, Any]]:
     # A column with a default may be missing: not every version knows it.
-    known = ["name", *(name for name in names(kind) if name in table and name != "name")]
+    known = [name for name in names(kind) if name in table or name == "name"]
     return [dict(zip(known, row, strict=True)) for row in zip(*(table[name] for name in known), strict=True)]

@@ -14,7 +14,6 @@ from gradience.cli.audit_input import Input
 from gradience.cli.audit_keep import Keeping
 from gradience.cli.audit_view import View
 from gradience.cli.options import taken
-from gradience.policy import audit_event
 from gradience.policy.advice import advise
 from gradience.policy.audit_rules import GATES, RULES
 
@@ -37,10 +36,12 @@ def command(*, fail_on: str | None, **given: Any) -> None:
 
 
 def _run(asked: Input, view: View, keeping: Keeping, fail_on: str | None) -> None:
+    audit_view.check(view)
     delivery.check(keeping.request)
     journal = audit_keep.journal(asked.peft_dir, keeping)
     record = audit_input.measure(asked)
     advice = advise(record, planned_steps=landing.planned_steps(journal) if journal else None)
+    body = audit_view.document(record, advice, view) if view.as_json else {}
     if not view.as_json:
         output.lines(audit_view.text(record, advice, view))
     landed = landing.land(journal, record, advice) if journal else None
@@ -49,7 +50,6 @@ def _run(asked: Input, view: View, keeping: Keeping, fail_on: str | None) -> Non
         delivered = audit_keep.deliver(landed, keeping) if landed else []
     finally:  # the audit is done and kept, whatever a tracker says
         if view.as_json:
-            body = audit_event.document(record, advice, audit_view.rows(record, view))
             output.document({**body, **audit_keep.told(landed, delivered)})
     output.enforce(advice.recommendations, fail_on)
     if keeping.strict and not all(one.up_to_date for one in delivered):

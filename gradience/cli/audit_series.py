@@ -21,8 +21,8 @@ from gradience.report import series_text
 
 def run(asked: Input, view: View, keeping: Keeping, fail_on: str | None) -> None:
     """Audit them one after another; an adapter that cannot be audited costs its own row and the exit code only."""
-    if view.layers or view.top:
-        raise click.UsageError("--all-checkpoints has one row per adapter: leave out --layers and --top-wasteful")
+    if view.wanted is not None or view.per_layer:
+        raise click.UsageError("--all-checkpoints has one row per adapter: leave out what is asked of single modules")
     delivery.check(keeping.request)
     walk = _Walk(asked, audit_keep.journal(asked.peft_dir, keeping))
     for path in folder.series(asked.peft_dir):

@@ -4,12 +4,13 @@ Public field names stand for the public release's quantities only; what is new h
 module are columns of the event, never points of a tracker.
 """
 
+from collections.abc import Iterable
 from typing import Any, Final
 
 import msgspec
 
 from gradience.audit import columns, ladder
-from gradience.audit.record import AuditRecord, ModuleAudit
+from gradience.audit.record import AuditRecord, ModuleAudit, NamedGroup
 from gradience.policy import ranks
 from gradience.policy.advice import Advice
 
@@ -42,7 +43,7 @@ def recommendation(record: AuditRecord, advice: Advice) -> dict[str, Any]:
 
 def document(record: AuditRecord, advice: Advice, rows: list[ModuleAudit] | None = None) -> dict[str, Any]:
     """What `--json` prints. `rows` are the modules asked for; without any there is no `layer_data`."""
-    body = {key: value for key, value in metrics(record, advice).items() if key != "modules"}
+    body = {key: value for key, value in metrics(record, advice).items() if key not in columns.TABLES}
     adapter = record.adapter
     shown = {} if rows is None else {"layer_data": _layer_data(rows)}
     return {
@@ -51,14 +52,16 @@ def document(record: AuditRecord, advice: Advice, rows: list[ModuleAudit] | None
         "adapter_config_path": adapter.adapter_config_path,
         "adapter_weights_path": adapter.adapter_weights_path,
         **body,
+        "by_layer": [_group(layer) for layer in record.by_layer],
+        "by_target": [_group(target) for target in record.by_target],
         "advice": recommendation(record, advice),
         **shown,
     }
 
 
-def most_surplus(record: AuditRecord, count: int) -> list[ModuleAudit]:
+def most_surplus(modules: Iterable[ModuleAudit], count: int) -> list[ModuleAudit]:
     """The modules with the most parameters beyond their 95 % energy rank: by (1 - k95 / r) x params, largest first."""
-    return sorted(record.modules, key=lambda module: (-surplus(module), module.name))[:count]
+    return sorted(modules, key=lambda module: (-surplus(module), module.name))[:count]
 
 
 def surplus(module: ModuleAudit) -> float:
@@ -87,6 +90,10 @@ def _candidates(record: AuditRecord) -> dict[str, Any]:
         "candidate_worst_error": [row.worst_error for row in table],
         "candidate_worst_module": [row.worst_module for row in table],
     }
+
+
+def _group(group: NamedGroup) -> dict[str, Any]:
+    return {"name": group.name, **msgspec.to_builtins(group)}
 
 
 def _layer_data(rows: list[ModuleAudit]) -> dict[str, Any]:

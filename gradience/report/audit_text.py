@@ -1,16 +1,17 @@
 """An audit for the terminal: the verdict first, then what it rests on."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from itertools import pairwise
 from typing import Final
 
 import click
 
-from gradience.audit.record import AdapterInfo, AuditRecord, AuditSummary, GroupSummary, ModuleAudit
+from gradience.audit.record import AdapterInfo, AuditRecord, AuditSummary, GroupSummary, ModuleAudit, NamedGroup
 from gradience.policy import audit_event, ranks
 from gradience.policy.advice import Advice, Verdict
-from gradience.report import finding_text
+from gradience.report import finding_text, module_rows
 from gradience.report.layout import block, heading, labelled, table
+from gradience.report.module_rows import Wanted
 from gradience.report.numbers import count, fixed, megabytes, number, percent
 from gradience.report.plain import plain
 
@@ -31,32 +32,50 @@ COLOURS: Final[dict[Verdict, str]] = {
 TYPE_COLUMNS: Final = (
     "type", "modules", "params", "k@90", "k@95", "k@99", "stable rank", "eff. rank", "util.", "rank waste",
 )  # fmt: skip
+GROUP_COLUMNS: Final = (*TYPE_COLUMNS[1:], "energy", "|dW|")
 MODULE_COLUMNS: Final = (
     "module", "type", "r", "k@90", "k@95", "k@99", "stable", "eff.", "|dW|", "params", "surplus",
 )  # fmt: skip
+# What these columns show, by its name in the record.
+_SHOWN: Final = (
+    "name", "module_type", "r", "energy_rank_90", "energy_rank_95", "energy_rank_99", "stable_rank", "effective_rank",
+    "delta_fro_norm", "params", "surplus_params",
+)  # fmt: skip
+_QUANTILES: Final = "(energy ranks: p50/p90)"
 
 
-def render(record: AuditRecord, advice: Advice, *, top: int = 0, layers: bool = False, verbose: bool = False) -> str:
-    """The whole report. `top` modules by surplus parameters; every module with `layers`; evidence with `verbose`."""
+def render(record: AuditRecord, advice: Advice, *, further: Iterable[str] = (), verbose: bool = False) -> str:
+    """The whole report, with evidence if `verbose`. `further` lines are what was asked for beside it: see below."""
+    notes = [line for issue in record.issues for line in labelled("-", issue, width=2)]
     lines = [
         *_header(record, advice),
         *_findings(advice, verbose=verbose),
         *block("Candidate ranks, for compression after training", _candidates(record, advice)),
-        *block("By module type (energy ranks: p50/p90)", _types(record)),
+        *block(f"By module type {_QUANTILES}", _types(record)),
+        *further,
+        *(block("Notes", notes) if notes else []),
     ]
-    if top > 0:
-        title = f"Most surplus rank (top {top}, by (1 - k@95 / r) x params)"
-        lines += block(title, modules(audit_event.most_surplus(record, top)))
-    if layers:
-        lines += block("Modules", modules(record.modules))
-    if record.issues:
-        lines += block("Notes", [line for issue in record.issues for line in labelled("-", issue, width=2)])
     return "\n".join(lines)
 
 
-def modules(rows: Sequence[ModuleAudit]) -> list[str]:
-    """A table of modules."""
-    return table(MODULE_COLUMNS, [_module(row) for row in rows], left=2)
+def modules(record: AuditRecord, wanted: Wanted) -> list[str]:
+    """A block with the modules that are wanted, and the column that they are sorted by."""
+    rows = module_rows.select(record, wanted)
+    column = (wanted.sort or "").removeprefix("-")
+    extra = [column] if column and column not in _SHOWN else []
+    cells = [[*_module(row), *(_cell(module_rows.value(row, name)) for name in extra)] for row in rows]
+    return block(_title(record, wanted), table((*MODULE_COLUMNS, *extra), cells, left=2))
+
+
+def groups(record: AuditRecord) -> list[str]:
+    """Two blocks: by layer and by target."""
+    found = [("layer", record.by_layer), ("target", record.by_target)]
+    return [
+        line
+        for what, rows in found
+        if rows
+        for line in block(f"By {what} {_QUANTILES}", table((what, *GROUP_COLUMNS), map(_group, rows)))
+    ]
 
 
 def _header(record: AuditRecord, advice: Advice) -> list[str]:
@@ -145,6 +164,23 @@ def _type(name: str, summary: GroupSummary | AuditSummary, params: int) -> tuple
         percent(summary.utilization_mean),
         percent(summary.rank_waste),
     )
+
+
+def _group(row: NamedGroup) -> tuple[str, ...]:
+    return (*_type(row.name, row, row.params), percent(row.energy_share), number(row.delta_fro_norm))
+
+
+def _title(record: AuditRecord, wanted: Wanted) -> str:
+    order = f", by {wanted.sort}" if wanted.sort else ""
+    only = f" that match {plain(wanted.glob)} (the numbers above are of all {len(record.modules)})"
+    matching = only if wanted.glob is not None else ""
+    if wanted.top:
+        return f"Most surplus rank (top {wanted.top}, by (1 - k@95 / r) x params){matching}{order}"
+    return f"Modules{matching}{order}"
+
+
+def _cell(value: str | float | None) -> str:
+    return value if isinstance(value, str) else number(value)
 
 
 def _module(row: ModuleAudit) -> tuple[str, ...]:

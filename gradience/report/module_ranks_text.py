@@ -1,0 +1,39 @@
+"""Suggested ranks per module for the terminal, and the settings to paste into a config."""
+
+import json
+from collections.abc import Iterable
+from typing import Final
+
+from gradience.policy import module_ranks
+from gradience.policy.module_ranks import ModuleRank, ModuleRanks
+from gradience.report.layout import block, labelled, table
+from gradience.report.numbers import count, number, percent
+
+COLUMNS: Final = ("module", "r", "k", "suggested", "alpha", "energy kept")
+
+
+def render(ranks: ModuleRanks, rows: Iterable[ModuleRank]) -> list[str]:
+    """Two blocks: the modules in `rows`, and the settings of all."""
+    title = f"Suggested rank per module, for compression after training ({ranks.energy_level:.0%} energy)"
+    whole = (
+        f"All of it: {count(ranks.params)} -> {count(ranks.params_suggested)} parameters, "
+        f"{percent(ranks.energy_kept)} of the energy. A hypothesis: compare both on held-out data."
+    )
+    shared = f"{len(ranks.left_out)} modules share a rank with others and were left out." if ranks.left_out else ""
+    # JSON escapes what could steer a terminal.
+    settings = json.dumps(module_ranks.settings(ranks), indent=2)
+    return [
+        *block(title, table(COLUMNS, map(_row, rows))),
+        *(line for text in (whole, shared) if text for line in labelled("", text, width=0)),
+        *block("As settings of adapter_config.json or LoraConfig", settings.splitlines()),
+    ]
+
+
+def withheld(reason: str) -> list[str]:
+    """A block that says why there is none."""
+    return block("Suggested rank per module", labelled("", reason, width=0))
+
+
+def _row(row: ModuleRank) -> tuple[str, ...]:
+    cells = (row.r, row.energy_rank, row.suggested_rank)
+    return (row.name, *map(str, cells), number(row.alpha), percent(row.energy_kept))

@@ -1,0 +1,105 @@
+import re
+from collections.abc import Callable, Mapping
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from gradience.audit import ladder
+from gradience.audit.record import AuditRecord
+from gradience.policy import module_ranks
+from gradience.policy.module_ranks import ModuleRanks
+
+MakeRecord = Callable[..., AuditRecord]
+LOW, HIGH = [8.0, *[1e-3] * 15], [1.0] * 16
+spectra = st.lists(st.floats(0, 1e3), min_size=1, max_size=40).map(lambda values: sorted(values, reverse=True))
+
+
+def suggested(record: AuditRecord) -> ModuleRanks:
+    """The suggestion, which has to be there."""
+    found = module_ranks.suggest(record)
+    assert found is not None
+    return found
+
+
+def looked_up(name: str, pattern: Mapping[str, float], default: float) -> float:
+    """PEFT's rule: the first key in the order of the file that matches the end of the path."""
+    return next((value for key, value in pattern.items() if re.match(rf"(.*\.)?({key})$", name)), default)
+
+
+def check_lookup(ranks: ModuleRanks) -> None:
+    """PEFT gives every module the rank and the alpha that are suggested for it."""
+    fields = module_ranks.settings(ranks)
+    for row in ranks.modules:
+        assert looked_up(row.name, fields["rank_pattern"], fields["r"]) == row.suggested_rank
+        assert looked_up(row.name, fields["alpha_pattern"], fields["lora_alpha"]) == row.alpha
+
+
+@given(st.lists(spectra, min_size=1, max_size=6))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_rank_is_a_rung_that_is_not_below_its_energy_rank(
+    make_record: MakeRecord, given_spectra: list[list[float]]
+) -> None:
+    """Never 0, not of an untrained module either; never above the trained rank; and the settings say the same."""
+    ranks = suggested(make_record({f"layers.{i}.q_proj": values for i, values in enumerate(given_spectra)}))
+    for row in ranks.modules:
+        assert row.suggested_rank in ladder.ranks(row.r)
+        assert row.suggested_rank >= max(1, row.energy_rank)
+        assert row.energy_kept >= 0.95 - 1e-9
+    assert ranks.energy_kept >= 0.95 - 1e-9
+    assert ranks.params_suggested <= ranks.params
+    check_lookup(ranks)
+
+
+def test_what_most_modules_get_is_the_default(make_record: MakeRecord) -> None:
+    """Only the others are named, by their full paths, in both patterns."""
+    ranks = suggested(make_record({f"model.layers.{i}.q_proj": HIGH if i == 2 else LOW for i in range(4)}))
+    fields = module_ranks.settings(ranks)
+    assert fields == {
+        "r": 1,
+        "lora_alpha": 1,
+        "rank_pattern": {"model.layers.2.q_proj": 16},
+        "alpha_pattern": {"model.layers.2.q_proj": 16},
+    }
+    assert (ranks.params, ranks.params_suggested) == (64 * 128, 19 * 128)
+
+
+@pytest.mark.parametrize(("use_rslora", "scale", "alpha"), [(False, 0.5, 0.5), (True, 0.5, 0.5), (False, -2.0, -2.0)])
+def test_the_alpha_keeps_the_scale(make_record: MakeRecord, use_rslora: bool, scale: float, alpha: float) -> None:
+    """Alpha / r, or alpha / √r with rsLoRA, is what it was: at rank 1 both are alpha."""
+    record = make_record({"layers.0.q_proj": LOW}, use_rslora=use_rslora)
+    (module,) = record.modules
+    scaled = msgspec.structs.replace(record, modules=(msgspec.structs.replace(module, scale=scale),))
+    assert suggested(scaled).lora_alpha == alpha
+
+
+def test_an_alpha_that_is_no_whole_number_stays_exact(make_record: MakeRecord) -> None:
+    """RsLoRA at rank 2 with scale 1 needs √2."""
+    record = make_record({"layers.0.q_proj": [2.0, 2.0, 0.0, 0.0]}, use_rslora=True)
+    assert module_ranks.settings(suggested(record))["lora_alpha"] == 2**0.5
+
+
+@pytest.mark.parametrize(
+    "names", [("layers.0.q", "encoder.layers.0.q", "x.q"), ("a.b", "z.a.b", "c"), ("layers.0.q+", "layers.1.q(", "q")]
+)
+def test_a_path_that_is_the_end_of_another_one_is_anchored(make_record: MakeRecord, names: tuple[str, ...]) -> None:
+    """Whichever of them differs, none takes the rank of another; nor does a name that is no plain path."""
+    for odd in names:
+        check_lookup(suggested(make_record({name: HIGH if name == odd else LOW for name in names})))
+
+
+def test_a_module_whose_own_rank_is_no_candidate_keeps_all_of_itself(make_record: MakeRecord) -> None:
+    """Ladders differ with the rank: 1, 2, 3 and 1, 2, 4, 8."""
+    ranks = suggested(make_record({"0.q": [1.0] * 3, "1.q": [1.0] * 8}))
+    assert [(row.suggested_rank, row.energy_kept) for row in ranks.modules] == [(3, 1.0), (8, 1.0)]
+
+
+def test_experts_share_their_rank(make_record: MakeRecord) -> None:
+    """PEFT has one rank for all experts of a parameter: none of them can have its own."""
+    record = make_record({"layers.0.q_proj": LOW, "layers.0.mlp.experts.0.w1": LOW})
+    linear, expert = record.modules
+    expert = msgspec.structs.replace(expert, kind="expert")
+    ranks = suggested(msgspec.structs.replace(record, modules=(linear, expert)))
+    assert ([row.name for row in ranks.modules], ranks.left_out) == (["layers.0.q_proj"], (expert.name,))
+    assert module_ranks.suggest(msgspec.structs.replace(record, modules=(expert,))) is None
