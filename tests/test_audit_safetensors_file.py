@@ -1,6 +1,7 @@
 """The header parser: what it accepts, and how it refuses a file that lies."""
 
 import json
+import tracemalloc
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,8 @@ def test_a_tensor_is_placed_absolutely(tmp_path: Path) -> None:
         ({"x": {"dtype": "F32"}}, 24, "not valid"),
         ({"x": {**ENTRY, "data_offsets": [0, 1 << 80]}}, 24, "shape"),
         (b'{"x": {"dtype": "F32", "shape": [1' + b"0" * 5000 + b'], "data_offsets": [0, 24]}}', 24, "not valid|shape"),
-        ({"a\nb": ENTRY}, 24, "unprintable"),
+        ({"a\nb": ENTRY}, 24, "impossible name"),
+        ({"a" * 5000: ENTRY}, 24, "impossible name"),
         (b"[1, 2]", 24, "not valid"),
         (b'{"x": ' + b"[" * 100_000, 24, "not valid"),
         (b'{"\xff": 1}', 24, "not valid"),
@@ -54,6 +56,26 @@ def test_a_header_that_lies_is_refused(tmp_path: Path, header: Any, data: int, s
     """Each broken rule of the format has its own line."""
     with pytest.raises(AdapterError, match=says):
         safetensors_file.header(written(tmp_path / "a.safetensors", header, data))
+
+
+@pytest.mark.parametrize(
+    ("entry", "says"),
+    [
+        ('"%d":{"dtype":"F32","shape":[],"data_offsets":[0,4]}', "300000 tensors"),
+        ('"%d":0', "far more than tensors"),
+    ],
+)
+def test_a_header_bomb_is_refused_before_it_is_decoded(tmp_path: Path, entry: str, says: str) -> None:
+    """More tensors, or more of anything else, than an adapter has would cost gigabytes as Python objects."""
+    count = 300_000 if "dtype" in entry else 600_000
+    raw = "{" + ",".join(entry % number for number in range(count)) + "}"
+    file = written(tmp_path / "a.safetensors", raw.encode())
+    tracemalloc.start()
+    with pytest.raises(AdapterError, match=says):
+        safetensors_file.header(file)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2 * len(raw)
 
 
 @pytest.mark.parametrize(

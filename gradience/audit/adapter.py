@@ -1,6 +1,6 @@
 """What is on disk: the modules of an adapter with the places of their factors, their exact ranks and scales.
 
-Nothing here imports torch (for a safetensors file). What is returned is plain LoRA on linear layers, whose update is
+Nothing here imports torch. What is returned is plain LoRA on linear layers, whose update is
 scale * B @ A; everything else was refused by name.
 """
 
@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from gradience.audit import config, folder, keys, safetensors_file
+from gradience.audit import config, folder, keys, safetensors_file, torch_file
 from gradience.audit.config import LoraConfig
 from gradience.audit.folder import Files
 from gradience.audit.keys import Keys, Pair
@@ -101,8 +101,6 @@ def _natural(name: str) -> list[str | tuple[int, str]]:
 def _tensors(weights: Path) -> dict[str, Tensor]:
     if weights.suffix == ".safetensors":
         return safetensors_file.header(weights)
-    from gradience.audit import torch_file  # brings torch, which alone can read its own format
-
     return torch_file.header(weights)
 
 

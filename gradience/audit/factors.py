@@ -4,12 +4,10 @@ A matrix that `read` returns is valid until the next call: peak memory is that o
 """
 
 from pathlib import Path
-from typing import Protocol
 
 import torch
 from torch import Tensor as TorchTensor
 
-from gradience.audit import torch_file
 from gradience.audit.refusal import refuse
 from gradience.audit.safetensors_file import Tensor
 
@@ -53,20 +51,13 @@ class Reader:
     def _file(self, path: Path) -> "_File":
         if path not in self._files:
             try:
-                is_safe = path.suffix == ".safetensors"
-                self._files[path] = _Safetensors(path, self._buffer) if is_safe else _Bin(path)
+                self._files[path] = _File(path, self._buffer)
             except OSError as error:
                 raise refuse(path, f"it cannot be read ({error.strerror})", "check its permissions") from error
         return self._files[path]
 
 
-class _File(Protocol):
-    def read(self, factor: Tensor) -> TorchTensor: ...
-
-    def close(self) -> None: ...
-
-
-class _Safetensors:
+class _File:
     def __init__(self, path: Path, buffer: TorchTensor) -> None:
         self._path = path
         self._bytes = memoryview(buffer.numpy().data)
@@ -87,14 +78,3 @@ class _Safetensors:
 
     def close(self) -> None:
         self._file.close()
-
-
-class _Bin:
-    def __init__(self, path: Path) -> None:
-        self._tensors = torch_file.tensors(path)
-
-    def read(self, factor: Tensor) -> TorchTensor:
-        return self._tensors[factor.key].detach().flatten(1)
-
-    def close(self) -> None:
-        self._tensors = {}

@@ -19,6 +19,9 @@ ITEM_BYTES = {
 }  # fmt: skip
 
 _AGAIN = "fetch it or save it again"
+_MOST = 1 << 18  # tensors; three times those of the largest mixture-of-experts adapter
+_COLONS = 1 << 19  # in a header beside the four of each tensor: those of other tools' notes on a training
+_KEY = 1 << 12  # characters
 _DIMENSIONS = 16  # more than any layer has; bounds the cost of multiplying hostile shapes
 
 
@@ -62,6 +65,7 @@ def header(path: Path) -> dict[str, Tensor]:
 
 
 def _tensors(path: Path, raw: bytes, *, data: int, size: int) -> dict[str, Tensor]:
+    _check_count(path, raw)
     try:
         entries = _ENTRIES.decode(raw)
         entries.pop("__metadata__", None)
@@ -71,6 +75,15 @@ def _tensors(path: Path, raw: bytes, *, data: int, size: int) -> dict[str, Tenso
     tensors.sort(key=lambda tensor: (tensor.offset, tensor.offset + tensor.nbytes))
     _check_layout(path, tensors, data=data, size=size)
     return {tensor.key: tensor for tensor in tensors}
+
+
+def _check_count(path: Path, raw: bytes) -> None:
+    """Before anything is decoded: every part of a JSON object costs many times its bytes."""
+    count = raw.count(b'"data_offsets"')
+    if count > _MOST:
+        raise refuse(path, f"its header names {count} tensors, more than any adapter has", "check that it is one")
+    if raw.count(b":") > 4 * count + _COLONS:
+        raise refuse(path, "its header holds far more than tensors", _AGAIN)
 
 
 def _tensor(path: Path, key: str, entry: _Entry, data: int) -> Tensor:
@@ -92,8 +105,8 @@ def _check_layout(path: Path, tensors: list[Tensor], *, data: int, size: int) ->
 
 
 def _check_tensor(path: Path, tensor: Tensor) -> None:
-    if not tensor.key.isprintable():
-        raise refuse(path, f"its header has the unprintable name {quoted(tensor.key)}", _AGAIN)
+    if len(tensor.key) > _KEY or not tensor.key.isprintable():
+        raise refuse(path, f"its header has the impossible name {quoted(tensor.key)}", _AGAIN)
     if len(tensor.shape) > _DIMENSIONS or min(tensor.shape, default=0) < 0:
         raise refuse(path, f"its header gives {quoted(tensor.key)} an impossible shape", _AGAIN)
     item = ITEM_BYTES.get(tensor.dtype)

@@ -161,7 +161,7 @@ def _chunks(modules: Iterable[Module]) -> Iterator[list[Module]]:
 
 
 def _workers(adapter: Adapter, device: torch.device) -> int:
-    if device.type != "cpu" or adapter.files.weights.suffix != ".safetensors":
+    if device.type != "cpu":
         return 1
     return max(1, min(_cpus(), _WORKERS, int(devices.flop(adapter) / _WORK_FLOP)))
 
