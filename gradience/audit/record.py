@@ -141,3 +141,15 @@ class AuditRecord(msgspec.Struct, frozen=True, kw_only=True):
     by_target: tuple[NamedGroup, ...]
     modules: tuple[ModuleAudit, ...]
     issues: tuple[str, ...] = ()  # "code: one sentence"
+
+    def __str__(self) -> str:
+        """A title and two short tables: module types, and the first modules."""
+        from gradience.audit import table  # it reads records, so it comes after them
+
+        return table.text(self)
+
+    def _repr_html_(self) -> str:
+        """The same for a notebook, which calls this."""
+        from gradience.audit import table  # as in `__str__`
+
+        return table.html(self)

@@ -11,12 +11,12 @@ _FEW = 5  # names that a line can carry
 
 def refuse(path: str | PathLike[str], wrong: str, mend: str) -> AdapterError:
     """The error to raise for `path`."""
-    return AdapterError(f"cannot audit {_printable(str(path))}: {wrong}; {mend}")
+    return AdapterError(f"cannot audit {printable(str(path))}: {wrong}; {mend}")
 
 
 def quoted(text: object) -> str:
     """Something that a file says, safe to print and short."""
-    return f"'{_clipped(_printable(str(text)))}'"
+    return f"'{_clipped(printable(str(text)))}'"
 
 
 def listed(names: Sequence[str]) -> str:
@@ -30,9 +30,10 @@ def named(names: Sequence[str]) -> str:
     return shown if len(names) <= _FEW else f"{shown} and {len(names) - _FEW} more"
 
 
+def printable(text: str) -> str:
+    """Text of a file or a path on one line, without what could steer a terminal."""
+    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
+
+
 def _clipped(text: str) -> str:
     return text if len(text) <= _WIDTH else f"{text[:_WIDTH]}..."
-
-
-def _printable(text: str) -> str:
-    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
