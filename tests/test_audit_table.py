@@ -17,16 +17,22 @@ class _Cells(HTMLParser):
         super().__init__()
         self.cells: list[str] = []
         self.tags: set[str] = set()
+        self._open = False
 
     def handle_starttag(self, tag: str, attrs: object) -> None:  # noqa: ARG002 - the library's signature
         """A cell begins."""
         self.tags.add(tag)
         if tag in ("td", "th"):
             self.cells.append("")
+            self._open = True
+
+    def handle_endtag(self, tag: str) -> None:
+        """A cell ends; what follows is text around the tables."""
+        self._open = self._open and tag not in ("td", "th")
 
     def handle_data(self, data: str) -> None:
-        """Text of the cell that is open, or of what stands around the tables."""
-        if self.cells:
+        """Text, of the cell that is open if one is."""
+        if self._open:
             self.cells[-1] += data
 
 
