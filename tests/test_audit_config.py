@@ -49,27 +49,31 @@ def test_initialisations_that_leave_the_base_alone_pass(tmp_path: Path, init: ob
     assert config.read(written(tmp_path, {**PLAIN, "init_lora_weights": init})).init_lora_weights == init
 
 
-@pytest.mark.parametrize("init", ["pissa", "pissa_niter_16", "olora", "corda", "loftq", "lora_ga"])
-def test_initialisations_that_change_the_base_are_refused(tmp_path: Path, init: str) -> None:
-    """B @ A then holds a piece of the base; the line says how PEFT saves the true difference."""
-    with pytest.raises(AdapterError, match=f"{init}.*path_initial_model_for_weight_conversion"):
-        config.read(written(tmp_path, {**PLAIN, "init_lora_weights": init}))
+@pytest.mark.parametrize("init", ["pissa", "pissa_niter_16", "olora", "corda", "loftq", "lora_ga", "PiSSA"])
+def test_initialisations_that_change_the_base_are_known(tmp_path: Path, init: str) -> None:
+    """B @ A then holds a piece of the base."""
+    assert config.read(written(tmp_path, {**PLAIN, "init_lora_weights": init})).changes_base
+    assert not config.read(written(tmp_path, {**PLAIN, "init_lora_weights": "eva"})).changes_base
+
+
+@pytest.mark.parametrize(("alpha", "scale"), [(6, 2.0), (0, 1.0), (-1, 1.0)])
+def test_adalora_divides_by_the_rank_it_began_with(tmp_path: Path, alpha: float, scale: float) -> None:
+    """`r` means nothing to it; an alpha that is not positive stands for the module's rank."""
+    fields = {**PLAIN, "peft_type": "ADALORA", "init_r": 3, "rank_pattern": {"q.lora_E": [True, False, True]}}
+    assert config.read(written(tmp_path, fields)).scale(3, alpha) == pytest.approx(scale, rel=1e-5)
 
 
 @pytest.mark.parametrize(
     ("field", "value", "says"),
     [
-        ("use_dora", True, "DoRA"),
-        ("target_parameters", ["mlp.experts.gate_up_proj"], "expert"),
         ("kasa_config", {"beta": 1}, "KaSA"),
         ("use_bdlora", {"nblocks": 2}, "BD-LoRA"),
         ("use_qalora", True, "QA-LoRA"),
         ("alora_invocation_tokens", [1, 2], "activated"),
         ("arrow_config", {"top_k": 2}, "Arrow"),
-        ("velora_config", {"rank": 1}, "VeLoRA"),
-        ("monteclora_config", {"n": 1}, "MonteCLoRA"),
-        ("layer_replication", [[0, 2]], "replicated"),
         ("megatron_config", {"a": 1}, "Megatron"),
+        ("use_from_the_future", True, "not known"),
+        ("future_config", {"x": 1}, "not known"),
         ("init_lora_weights", "from_the_future", "not known"),
         ("r", "16", "r"),
         ("r", True, "r"),
@@ -78,6 +82,7 @@ def test_initialisations_that_change_the_base_are_refused(tmp_path: Path, init: 
         ("lora_alpha", "abc", "lora_alpha"),
         ("rank_pattern", {"q_proj": 3.5}, "rank_pattern"),
         ("rank_pattern", {"q_proj": -1}, "positive"),
+        ("rank_pattern", {"q_proj.lora_E": [True, False]}, "AdaLoRA"),
         ("rank_pattern", ["q_proj"], "rank_pattern"),
         ("alpha_pattern", {"q_proj": None}, "alpha_pattern"),
     ],
@@ -91,12 +96,19 @@ def test_what_is_not_plain_lora_is_refused_by_name(tmp_path: Path, field: str, v
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("kind", ["ADALORA", "LOHA", "IA3", "OFT", "PROMPT_TUNING", "FROM_THE_FUTURE", None, 3, {}])
+@pytest.mark.parametrize("kind", ["LOHA", "IA3", "OFT", "PROMPT_TUNING", "FROM_THE_FUTURE", None, 3, {}])
 def test_every_other_peft_type_is_refused(tmp_path: Path, kind: object) -> None:
     """The default for the unknown is refusal, before any other field is looked at."""
     fields = {**PLAIN, "peft_type": kind, "rank_pattern": {"x.lora_E": [True]}}
     with pytest.raises(AdapterError, match=f"peft_type is '{kind}'"):
         config.read(written(tmp_path, fields))
+
+
+@pytest.mark.parametrize("field", ["use_dora", "target_parameters", "layer_replication"])
+def test_adalora_with_a_variant_of_lora_is_refused(tmp_path: Path, field: str) -> None:
+    """PEFT has no such adapter."""
+    with pytest.raises(AdapterError, match="AdaLoRA does not have"):
+        config.read(written(tmp_path, {"peft_type": "ADALORA", field: [1]}))
 
 
 def test_an_additive_type_gets_the_way_to_convert_it(tmp_path: Path) -> None:

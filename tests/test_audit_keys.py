@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from gradience.audit import keys
-from gradience.audit.keys import Keys
+from gradience.audit.keys import Form, Keys
 from gradience.audit.safetensors_file import Tensor
 from gradience.errors import AdapterError
 
@@ -39,6 +39,33 @@ def test_keys_without_the_prefix_are_pairs_too() -> None:
     assert (list(found.pairs), found.prefixed) == (["m.q"], False)
 
 
+def test_each_form_of_a_pair_is_told_apart() -> None:
+    """Embeddings and AdaLoRA store bare parameters."""
+    found = sort(*PAIR, "base_model.model.m.e.lora_embedding_A", "base_model.model.m.e.lora_embedding_B")
+    assert [(name, pair.form) for name, pair in found.pairs.items()] == [("m.q", Form.WEIGHT), ("m.e", Form.EMBEDDING)]
+    (pair,) = sort(*(f"base_model.model.m.q.lora_{side}" for side in "ABE")).pairs.values()
+    assert (pair.form, pair.e is not None) == (Form.SVD, True)
+
+
+@pytest.mark.parametrize(
+    "key", ["m.q.lora_velora_embed", "m.q.lora_monteclora_sampler.std_prior", "m.q.ranknum.default"]
+)
+def test_what_only_training_needs_is_passed_over(key: str) -> None:
+    """Neither factors nor tensors that were trained whole."""
+    assert sort(*PAIR, f"base_model.model.{key}").full == ()
+
+
+@pytest.mark.parametrize("end", ["", ".weight", ".default.weight"])
+def test_magnitudes_are_listed_by_module(end: str) -> None:
+    """In the spellings of PEFT, torchtune and a state dict."""
+    assert sort(*PAIR, f"base_model.model.m.q.lora_magnitude_vector{end}").magnitudes == {"m.q"}
+
+
+def test_the_copy_of_an_adapted_weight_is_no_trained_tensor() -> None:
+    """PEFT saves it beside the factors of embeddings and heads."""
+    assert sort(*PAIR, "base_model.model.m.q.base_layer.weight").full == ()
+
+
 def test_what_is_no_factor_is_listed() -> None:
     """Biases of lora_B, token rows, and tensors that were trained whole."""
     bias, rows, head = (
@@ -53,26 +80,22 @@ def test_what_is_no_factor_is_listed() -> None:
 @pytest.mark.parametrize(
     ("extra", "says"),
     [
-        ("m.q.lora_magnitude_vector", "DoRA"),
-        ("m.q.lora_magnitude_vector.default.weight", "DoRA"),
-        ("m.e.lora_embedding_A", "embedding"),
-        ("m.q.lora_E", "AdaLoRA"),
+        ("base_model.model.m.e.lora_embedding_A", "lora_embedding_A without lora_embedding_B"),
+        ("base_model.model.m.q.lora_E", "two forms"),
+        ("base_model.model.m.k.lora_E", "lora_E without lora_A and lora_B"),
         ("m.q.lora_diag", "KaSA"),
-        ("m.q.lora_velora_embed", "variant"),
+        ("m.q.lora_router.weight", "router"),
         ("m.q.lora_future", "does not have"),
         ("lora_unet_x.lora_down.weight", "kohya"),
         ("m.q.lora_a.weight", "mlx-lm or torchtune"),
         ("m.q.hada_w1_a", "not LoRA"),
-        ("base_model.model.attn.base_layer.out_proj.lora_A.weight", "MultiheadAttention"),
-        ("base_model.model.mlp.experts.base_layer.lora_A.weight", "expert"),
-        ("base_model.model.mlp.experts.lora_A.weight", "expert"),
         ("base_model.model.m.k.lora_A.weight", "lora_A without lora_B in 1 of 2 modules \\('m.k'\\)"),
         ("base_model.model.m.k.lora_B.weight", "lora_B without lora_A"),
         ("base_model.model.m.q.lora_A.other.weight", "2 adapters"),
         ("m.k.lora_A.weight", "only some"),
     ],
 )
-def test_what_is_not_a_plain_pair_is_refused_by_name(extra: str, says: str) -> None:
+def test_what_is_not_a_pair_is_refused_by_name(extra: str, says: str) -> None:
     """Recognised by its keys, whatever the config says."""
     with pytest.raises(AdapterError, match=says):
         sort(*PAIR, extra)

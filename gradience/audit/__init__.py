@@ -18,6 +18,7 @@ Progress = Callable[[int, int], object]  # called with the modules done and the 
 def audit(
     path: str | PathLike[str],
     *,
+    initial: str | PathLike[str] | None = None,
     energy_level: float = ENERGY_LEVEL,
     device: str = "auto",
     exact: bool = False,
@@ -25,17 +26,19 @@ def audit(
 ) -> AuditRecord:
     """Measure the adapter in the directory `path`, in memory that does not grow with its size.
 
-    `device` is auto, cpu, cuda, cuda:N or mps; `exact` asks for the slower QR method for every module.
+    `initial` is the adapter as it was before training, to be subtracted: one that began from a piece of the base
+    weights (PiSSA and its kin) needs it. `device` is auto, cpu, cuda, cuda:N or mps; `exact` asks for the slower QR
+    method for every module.
 
     Raises:
-        AdapterError: there is no adapter whose update is known to be scale * B @ A, or its numbers are broken.
+        AdapterError: there is no adapter whose update follows from its factors, or its numbers are broken.
         InputError: an option makes no sense here.
     """
     if not 0 < energy_level <= 1:
         raise InputError(f"cannot audit at energy level {energy_level}: it is a share; give a number in (0, 1]")
     from gradience.audit import adapter, aggregate, digest
 
-    found = adapter.load(path)
+    found = adapter.load(path, initial=initial)
     with ThreadPoolExecutor(1, thread_name_prefix="gradience-digest") as pool:
         digested = pool.submit(digest.of, found.files)
         from gradience.audit import survey  # brings torch: only after every refusal

@@ -1,29 +1,23 @@
 """What is on disk: the modules of an adapter with the places of their factors, their exact ranks and scales.
 
-Nothing here imports torch. What is returned is plain LoRA on linear layers, whose update is
-scale * B @ A; everything else was refused by name.
+Nothing here imports torch. What is returned has an update that follows from its factors;
+everything else was refused by name.
 """
 
-import re
-from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
-from gradience.audit import config, folder, keys, safetensors_file, torch_file
+from gradience.audit import assembly, config, difference, experts, folder, keys, safetensors_file, torch_file
+from gradience.audit.assembly import Assembled
 from gradience.audit.config import LoraConfig
 from gradience.audit.folder import Files
-from gradience.audit.keys import Keys, Pair
-from gradience.audit.module import EMBEDDING, LINEAR, Module, Product
-from gradience.audit.patterns import Lookup
+from gradience.audit.keys import Keys
+from gradience.audit.module import CONV, EXPERT, Module
 from gradience.audit.record import AdapterInfo
 from gradience.audit.refusal import listed, quoted, refuse
 from gradience.audit.safetensors_file import Tensor
-
-_FACTOR_DTYPES = frozenset({"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"})
-_GATHER = "gather the parameters (DeepSpeed ZeRO-3, FSDP) and save the adapter again"
 
 
 class Adapter(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,64 +32,44 @@ class Adapter(msgspec.Struct, frozen=True, kw_only=True):
     issues: tuple[str, ...] = ()
 
 
-def load(path: str | PathLike[str]) -> Adapter:
+def load(path: str | PathLike[str], *, initial: str | PathLike[str] | None = None) -> Adapter:
     """Read the config and the header of the adapter in the directory `path`; no factor is read yet.
 
+    `initial` is the adapter as it was when training began, to be subtracted; one whose initialisation changed the base
+    weights needs it, and it is looked for where LLaMA-Factory puts it.
+
     Raises:
-        AdapterError: there is no adapter, or scale * B @ A is not known to be its whole update.
+        AdapterError: there is no adapter, or its update does not follow from its factors.
     """
-    files = folder.find(path)
+    files = folder.find(path, unconverted=initial is not None)
     settings = config.read(files.config)
+    if initial is None and settings.changes_base:
+        initial = difference.beside(files)
+    loaded = _load(files, settings)
+    return loaded if initial is None else _less(loaded, initial)
+
+
+def _load(files: Files, settings: LoraConfig) -> Adapter:
     found = keys.sort(files.weights, _tensors(files.weights))
-    ranks = _Values(files.config, "rank_pattern", settings.rank_pattern or {}, settings.r)
-    alphas = _Values(files.config, "alpha_pattern", settings.alpha_pattern or {}, settings.lora_alpha)
-    modules = tuple(
-        _module(files, settings, name, pair, r=ranks.of(name), alpha=float(alphas.of(name)))
-        for name, pair in sorted(found.pairs.items(), key=lambda item: _natural(item[0]))
+    _check_magnitudes(files.weights, settings, found)
+    assembled = assembly.assemble((files.config, files.weights), settings, found.pairs)
+    issues = (*_left_out(files, settings, found), *_caveats(settings, assembled))
+    return Adapter(
+        files=files, info=_info(files, settings, assembled.modules), modules=assembled.modules, issues=issues
     )
-    issues = (*_left_out(files, settings, found), *ranks.issues(), *alphas.issues(), *_zero_scale(modules))
-    return Adapter(files=files, info=_info(files, settings, modules), modules=modules, issues=issues)
 
 
-class _Values:
-    """One pattern dictionary at work: the value of each module, and what is odd about the keys."""
-
-    def __init__(self, path: Path, field: str, values: Mapping[str, Any], default: float) -> None:
-        self._field, self._values, self._default = field, values, default
-        self._unmatched = dict.fromkeys(values)
-        self._overlaps: list[str] = []
-        try:
-            self._lookup = Lookup(values)
-        except re.error as error:
-            wrong = f"{field} has the key {quoted(error.pattern)}, which is no regular expression"
-            raise refuse(path, wrong, "mend the config; PEFT cannot load it") from error
-
-    def of(self, name: str) -> Any:
-        """The module's value: that of the first key in the file that matches it, as PEFT looks it up on loading."""
-        matches = self._lookup.matches(name)
-        for key in matches:
-            self._unmatched.pop(key, None)
-        if len({self._values[key] for key in matches}) > 1:
-            self._overlaps.append(name)
-        return self._values[matches[0]] if matches else self._default
-
-    def issues(self) -> list[str]:
-        """Keys whose order decides, and keys that decide nothing."""
-        found = []
-        if self._overlaps:
-            found.append(
-                f"pattern_overlap: several keys of {self._field} match modules ({listed(self._overlaps)}); the first in"
-                " the file wins on loading, which may differ from training"
-            )
-        if self._unmatched:
-            found.append(f"pattern_unmatched: keys of {self._field} match no module ({listed(list(self._unmatched))})")
-        return found
-
-
-def _natural(name: str) -> list[str | tuple[int, str]]:
-    """Sorts layer 2 before layer 10, which the order of keys in a file does not."""
-    parts = re.split(r"([0-9]+)", name)
-    return [(len(part), part) if place % 2 else part for place, part in enumerate(parts)]
+def _less(after: Adapter, initial: str | PathLike[str]) -> Adapter:
+    """The adapter with what its training began with subtracted."""
+    files = folder.find(initial, unconverted=True)
+    before = _load(files, config.read(files.config))
+    kept = [issue for issue in after.issues if not issue.startswith("random_start:")]
+    return msgspec.structs.replace(
+        after,
+        modules=difference.modules(files, after.modules, before.modules),
+        info=msgspec.structs.replace(after.info, initial=files.given),
+        issues=(difference.issue(files), *kept),
+    )
 
 
 def _tensors(weights: Path) -> dict[str, Tensor]:
@@ -104,33 +78,14 @@ def _tensors(weights: Path) -> dict[str, Tensor]:
     return torch_file.header(weights)
 
 
-def _module(files: Files, settings: LoraConfig, name: str, pair: Pair, *, r: int, alpha: float) -> Module:
-    _check_shapes(files.weights, name, pair, r)
-    return Module(
-        name=name,
-        kind=EMBEDDING if pair.is_embedding else LINEAR,
-        r=r,
-        alpha=alpha,
-        scale=settings.scale(r, alpha),
-        products=(Product(a=pair.a, b=pair.b),),
-    )
-
-
-def _check_shapes(weights: Path, name: str, pair: Pair, r: int) -> None:
-    a, b = pair.a.shape, pair.b.shape
-    shapes = f"{quoted(name)} has lora_A {list(a)[:6]} and lora_B {list(b)[:6]}"
-    if len(a) < 2 or len(b) < 2 or 0 in (*a, *b):
-        raise refuse(weights, f"{shapes}: the factors were saved in pieces", _GATHER)
-    if len(a) > 2 or len(b) > 2:
-        raise refuse(weights, f"{shapes}: it is LoRA on a convolution", "only linear layers are audited")
-    if (a[0], b[1]) != (r, r):
-        raise refuse(
-            weights, f"{shapes}, but the config gives it r={r}", "put the config of this training run beside it"
-        )
-    for tensor in (pair.a, pair.b):
-        if tensor.dtype not in _FACTOR_DTYPES:
-            mend = "save the adapter in float32, float16 or bfloat16"
-            raise refuse(weights, f"{quoted(tensor.key)} has the dtype {quoted(tensor.dtype)}", mend)
+def _check_magnitudes(weights: Path, settings: LoraConfig, found: Keys) -> None:
+    if found.magnitudes and not settings.use_dora:
+        wrong = f"it holds magnitudes of DoRA ({listed(sorted(found.magnitudes))}), but its config says no DoRA"
+        raise refuse(weights, wrong, "put the config of this training run beside it")
+    without = [name for name in found.pairs if name not in found.magnitudes] if settings.use_dora else []
+    if without:
+        wrong = f"its config says DoRA, but modules have no magnitudes ({listed(without)})"
+        raise refuse(weights, wrong, "save the adapter again")
 
 
 def _left_out(files: Files, settings: LoraConfig, found: Keys) -> list[str]:
@@ -152,9 +107,30 @@ def _left_out(files: Files, settings: LoraConfig, found: Keys) -> list[str]:
     return [f"{code}: {note}" for code, note in notes.items() if note]
 
 
-def _zero_scale(modules: tuple[Module, ...]) -> list[str]:
+def _caveats(settings: LoraConfig, assembled: Assembled) -> list[str]:
+    """What a reader of the numbers must know about how the factors act."""
+    modules = assembled.modules
     zero = [module.name for module in modules if not module.scale]
-    return [f"zero_scale: alpha is 0 in modules, whose update is zero ({listed(zero)})"] if zero else []
+    convs = [module.name for module in modules if module.kind == CONV]
+    copies = [module.name for module in modules if module.is_copy]
+    has_experts = any(module.kind == EXPERT for module in modules)
+    notes = {
+        "dora": settings.use_dora
+        and "DoRA rescales the sum of base weight and B @ A: measured is B @ A alone, the direction; the whole update"
+        " has full rank",
+        "adalora": assembled.pruned and f"modules pruned to rank 0 are left out ({listed(assembled.pruned)})",
+        "conv": convs and f"convolutions are flattened to out channels x (in channels x kernel) ({listed(convs)})",
+        "tied": copies and f"repeats the embedding's factors, whose parameters are counted once ({listed(copies)})",
+        "old_experts": has_experts
+        and experts.is_old(settings)
+        and "written by PEFT before 0.19, which stored experts transposed: later versions may not load it",
+        "layer_replication": settings.layer_replication and "layers are numbered as in the grown stack",
+        "monteclora": settings.monteclora_config and "measured is B @ A as at evaluation, without the sampled noise",
+    }
+    patterns = [*assembled.ranks.issues(), *assembled.alphas.issues()]
+    told = [f"{code}: {note}" for code, note in notes.items() if note]
+    silent = [f"zero_scale: alpha is 0 in modules, whose update is zero ({listed(zero)})"] if zero else []
+    return [*told, *patterns, *silent]
 
 
 def _info(files: Files, settings: LoraConfig, modules: tuple[Module, ...]) -> AdapterInfo:
@@ -163,11 +139,14 @@ def _info(files: Files, settings: LoraConfig, modules: tuple[Module, ...]) -> Ad
         peft_dir=files.given,
         adapter_config_path=str(files.config),
         adapter_weights_path=str(files.weights),
+        peft_type=settings.peft_type,
         base_model=settings.base_model_name_or_path,
-        r=settings.r,
+        r=settings.init_r if settings.is_adalora else settings.r,
         lora_alpha=settings.lora_alpha,
         use_rslora=bool(settings.use_rslora),
+        use_dora=bool(settings.use_dora),
         target_modules=(targets,) if isinstance(targets, str) else tuple(sorted(targets)),
+        target_parameters=tuple(sorted(settings.target_parameters or ())),
         init_lora_weights=True if settings.init_lora_weights is None else settings.init_lora_weights,
         dtype=",".join(sorted({tensor.dtype for module in modules for tensor in module.tensors})),
         step=files.step,

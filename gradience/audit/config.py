@@ -1,7 +1,7 @@
 """adapter_config.json, validated, and every refusal that it alone decides.
 
-Only `peft_type` LORA in its plain form passes: each variant for which scale * B @ A is not the whole update is named.
-What PEFT itself ignores (keys it does not know) is ignored here.
+Only adapters pass whose update follows from their factors: every other type and variant is named. What PEFT itself
+ignores (keys that it does not know and that switch nothing on) is ignored here.
 """
 
 import math
@@ -10,31 +10,25 @@ from typing import Any
 
 import msgspec
 
+from gradience.audit import variants
 from gradience.audit.refusal import quoted, refuse
 
+_MOST = 1 << 20  # no rank is larger
 _LIMIT = 16 << 20  # bytes; a config that names every expert of a large model by path stays far below
-
-# PEFT can turn these into plain LoRA because they add a matrix to the base weight.
-_CONVERTIBLE = frozenset(
-    {"LOHA", "LOKR", "MISS", "C3A", "FOURIERFT", "VERA", "RANDLORA", "VBLORA", "GRALORA", "WAVEFT", "TINYLORA"}
-    | {"UNILORA", "PSOFT", "DELORA"}
-)
-_CONVERT = "convert it with `peft.save_as_lora` and audit the result"
-_PLAIN = "only plain LoRA is audited"
-_INITIAL = (
-    "save it with `path_initial_model_for_weight_conversion`, so that PEFT writes the true difference, and audit that"
-)
 _BASE_CHANGING = ("pissa", "olora", "corda", "loftq", "lora_ga")
 _PLAIN_INITS = ("gaussian", "eva", "orthogonal", "mica")
 
 
 class LoraConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """The fields of PEFT's `LoraConfig` that decide what the factors mean, with its defaults."""
+    """The fields of PEFT's `LoraConfig` and `AdaLoraConfig` that decide what the factors mean, with its defaults."""
 
+    peft_type: str
     r: int = 8
+    init_r: int = 12  # AdaLoRA's rank before it prunes; it ignores `r`
     lora_alpha: float = 8
     use_rslora: bool | None = False
-    rank_pattern: dict[str, int] | None = None
+    use_dora: bool | None = False
+    rank_pattern: dict[str, int | list[bool]] | None = None  # lists are AdaLoRA's: which directions are left
     alpha_pattern: dict[str, float] | None = None
     target_modules: list[str] | str | None = None
     init_lora_weights: bool | str | None = True
@@ -43,9 +37,33 @@ class LoraConfig(msgspec.Struct, frozen=True, kw_only=True):
     lora_bias: bool | None = False
     modules_to_save: list[str] | None = None
     trainable_token_indices: list[int] | dict[str, list[int]] | None = None
+    target_parameters: list[str] | None = None
+    layer_replication: Any = None
+    ensure_weight_tying: bool | None = False
+    velora_config: Any = None
+    monteclora_config: Any = None
+    peft_version: str | None = None
+    expert_layout: str | None = msgspec.field(default=None, name="lora_B_layout")  # Unsloth's own
+    auto_mapping: Any = None
+
+    @property
+    def is_adalora(self) -> bool:
+        """B @ diag(E) @ A, of a rank that was pruned module by module."""
+        return self.peft_type == variants.ADALORA
+
+    @property
+    def changes_base(self) -> bool:
+        """A piece was cut out of the base weights and put into the factors, where B @ A still holds it."""
+        init = self.init_lora_weights
+        return isinstance(init, str) and init.lower().startswith(_BASE_CHANGING)
 
     def scale(self, r: int, alpha: float) -> float:
-        """What PEFT multiplies B @ A with: alpha / r, or alpha / sqrt(r) for rank-stabilised LoRA."""
+        """What PEFT multiplies B @ A with: alpha / r, or alpha / sqrt(r) for rank-stabilised LoRA.
+
+        AdaLoRA divides by the rank that it began with, and takes r for an alpha that is not positive.
+        """
+        if self.is_adalora:
+            return (alpha if alpha > 0 else r) / (self.init_r + 1e-5)
         return alpha / math.sqrt(r) if self.use_rslora else alpha / r
 
 
@@ -53,11 +71,11 @@ def read(path: Path) -> LoraConfig:
     """The config at `path`.
 
     Raises:
-        AdapterError: it cannot be read, makes no sense, or describes an adapter that is not plain LoRA.
+        AdapterError: it cannot be read, makes no sense, or describes an adapter that is not audited.
     """
     fields = _fields(path)
     _check_type(path, fields)
-    _check_variant(path, fields)
+    variants.check(path, fields)
     try:
         config = msgspec.convert(fields, LoraConfig)
     except msgspec.ValidationError as error:
@@ -97,34 +115,12 @@ def _check_type(path: Path, fields: dict[str, Any]) -> None:
                 path, "it is the config of mlx-lm, not of PEFT", "convert the adapter to the PEFT layout first"
             )
         raise refuse(path, "it has no peft_type", "put the config that PEFT wrote there")
-    kind = fields["peft_type"]
-    if kind == "LORA":
-        return
-    mend = _CONVERT if str(kind) in _CONVERTIBLE else "only peft_type LORA is audited"
-    raise refuse(path, f"its peft_type is {quoted(kind)}, whose update is not scale * B @ A", mend)
-
-
-def _check_variant(path: Path, fields: dict[str, Any]) -> None:
-    for field, wrong, mend in (
-        ("use_dora", "a DoRA adapter: B @ A is only the direction of its update", _PLAIN),
-        ("target_parameters", "an adapter of expert or bare parameters: its factors are stacked", _PLAIN),
-        ("kasa_config", "a KaSA adapter: it also cuts into the base weight", _PLAIN),
-        ("use_bdlora", "a BD-LoRA adapter: its factors are packed blocks", _PLAIN),
-        ("use_qalora", "a QA-LoRA adapter: its A acts on pooled inputs", _PLAIN),
-        ("alora_invocation_tokens", "an activated LoRA: it acts only after its tokens", _PLAIN),
-        ("arrow_config", "an Arrow router over several adapters", "audit each of the adapters that it routes to"),
-        ("velora_config", "a VeLoRA adapter", _PLAIN),
-        ("monteclora_config", "a MonteCLoRA adapter: its factors are sampled", _PLAIN),
-        ("layer_replication", "an adapter of replicated layers", "only adapters of the model's own layers are audited"),
-        ("megatron_config", "an adapter of Megatron's parallel layers", _PLAIN),
-    ):  # fmt: skip
-        if fields.get(field) not in (None, False, [], {}):
-            raise refuse(path, f"{field} is set: it is {wrong}", mend)
 
 
 def _check_numbers(path: Path, config: LoraConfig) -> None:
-    for field, rank in (("r", config.r), *_entries("rank_pattern", config.rank_pattern)):
-        if not 1 <= rank <= 1 << 20:
+    ranks = [("init_r", config.init_r)] if config.is_adalora else _ranks(path, config)
+    for field, rank in ranks:
+        if not 1 <= rank <= _MOST:
             raise refuse(
                 path, f"{field} is {rank}: a rank is a positive integer", "mend the config; PEFT cannot load it"
             )
@@ -133,18 +129,22 @@ def _check_numbers(path: Path, config: LoraConfig) -> None:
             raise refuse(path, f"{field} is {alpha}", "mend the config")
 
 
+def _ranks(path: Path, config: LoraConfig) -> list[tuple[str, int]]:
+    ranks = [("r", config.r)]
+    for field, rank in _entries("rank_pattern", config.rank_pattern):
+        if not isinstance(rank, int):
+            raise refuse(path, f"{field} is a list of directions, as in AdaLoRA", "mend its peft_type")
+        ranks.append((field, rank))
+    return ranks
+
+
 def _entries(field: str, pattern: dict[str, Any] | None) -> list[tuple[str, Any]]:
     return [(f"{field}[{quoted(key)}]", value) for key, value in (pattern or {}).items()]
 
 
 def _check_init(path: Path, config: LoraConfig) -> None:
     init = config.init_lora_weights
-    if not isinstance(init, str):
-        return
-    if init.lower().startswith(_BASE_CHANGING):
-        wrong = f"init_lora_weights is {quoted(init)}: B @ A includes a part that was cut out of the base weights"
-        raise refuse(path, wrong, _INITIAL)
-    if init.lower() not in _PLAIN_INITS:
+    if isinstance(init, str) and not config.changes_base and init.lower() not in _PLAIN_INITS:
         raise refuse(path, f"init_lora_weights {quoted(init)} is not known", "only known initialisations are audited")
 
 

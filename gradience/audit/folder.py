@@ -32,15 +32,15 @@ class Files(msgspec.Struct, frozen=True):
         return trainer.step(self.config.parent)
 
 
-def find(path: str | PathLike[str]) -> Files:
-    """The adapter in the directory `path`.
+def find(path: str | PathLike[str], *, unconverted: bool = False) -> Files:
+    """The adapter in the directory `path`; `unconverted` allows LLaMA-Factory's raw copies of a PiSSA adapter.
 
     Raises:
         AdapterError: there is no such directory, or it holds something else; the message says what.
     """
     folder = Path(path)
     try:
-        return _find(folder, str(path))
+        return _find(folder, str(path), unconverted=unconverted)
     except OSError as error:
         raise refuse(path, f"it cannot be read ({error.strerror})", "check the path and its permissions") from error
 
@@ -59,7 +59,7 @@ def series(path: str | PathLike[str]) -> list[Path]:
         raise refuse(path, f"it cannot be read ({error.strerror})", "check the path and its permissions") from error
 
 
-def _find(folder: Path, given: str) -> Files:
+def _find(folder: Path, given: str, *, unconverted: bool) -> Files:
     if not folder.exists():
         raise refuse(given, "there is no such directory", "check the path")
     if not folder.is_dir():
@@ -67,7 +67,7 @@ def _find(folder: Path, given: str) -> Files:
     home = trainer.home(folder)
     if home is None:
         raise _without_config(folder)
-    if home.resolve().name in _UNCONVERTED:
+    if not unconverted and home.resolve().name in _UNCONVERTED:
         raise _unconverted(home)
     weights = next((home / name for name in WEIGHTS if (home / name).is_file()), None)
     if weights is None:

@@ -14,7 +14,7 @@ from gradience.audit.safetensors_file import Tensor
 LINEAR: Final = "linear"
 EMBEDDING: Final = "embedding"
 CONV: Final = "conv"  # flattened: out channels x (in channels * kernel)
-ATTENTION: Final = "attention"  # the fused input projection of torch's MultiheadAttention
+ATTENTION: Final = "attention"  # the fused input, or the output projection of torch's MultiheadAttention: one rank
 EXPERT: Final = "expert"  # one expert's slice of a stacked parameter
 PARAMETER: Final = "parameter"  # a bare 2-D parameter
 

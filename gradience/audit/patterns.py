@@ -6,6 +6,10 @@ expressions are tried one after another. Both give what PEFT gives when it loads
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from gradience.audit.refusal import listed, quoted, refuse
 
 _PLAIN = re.compile(r"[A-Za-z0-9_.-]+")  # to a regular expression these are literal, but for the dot: any character
 
@@ -34,6 +38,41 @@ class Lookup:
         if not found and name in self._order:
             return [name]
         return sorted(found, key=self._order.__getitem__)
+
+
+class Values:
+    """One pattern dictionary at work: the value of each module, and what is odd about the keys."""
+
+    def __init__(self, path: Path, field: str, values: Mapping[str, Any], default: float) -> None:
+        self._field, self._values, self._default = field, values, default
+        self._unmatched = dict.fromkeys(values)
+        self._overlaps: list[str] = []
+        try:
+            self._lookup = Lookup(values)
+        except re.error as error:
+            wrong = f"{field} has the key {quoted(error.pattern)}, which is no regular expression"
+            raise refuse(path, wrong, "mend the config; PEFT cannot load it") from error
+
+    def of(self, name: str) -> Any:
+        """The module's value: that of the first key in the file that matches it, as PEFT looks it up on loading."""
+        matches = self._lookup.matches(name)
+        for key in matches:
+            self._unmatched.pop(key, None)
+        if len({self._values[key] for key in matches}) > 1:
+            self._overlaps.append(name)
+        return self._values[matches[0]] if matches else self._default
+
+    def issues(self) -> list[str]:
+        """Keys whose order decides, and keys that decide nothing."""
+        found = []
+        if self._overlaps:
+            found.append(
+                f"pattern_overlap: several keys of {self._field} match modules ({listed(self._overlaps)}); the first in"
+                " the file wins on loading, which may differ from training"
+            )
+        if self._unmatched:
+            found.append(f"pattern_unmatched: keys of {self._field} match no module ({listed(list(self._unmatched))})")
+        return found
 
 
 def _signature(key: str) -> tuple[int, ...]:

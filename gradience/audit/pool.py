@@ -73,10 +73,11 @@ def energies(modules: Sequence[ModuleAudit]) -> list[float]:
 
 def rank_waste(modules: Sequence[ModuleAudit]) -> float:
     """1 - Σ k(in + out) / Σ r(in + out), k the energy rank: the share of parameters that carry only what k leaves."""
-    if not any(module.energy_rank for module in modules):
+    trained = sum(module.params for module in modules)
+    if not trained or not any(module.energy_rank for module in modules):
         return 0.0
     used = sum(module.params // module.r * module.energy_rank for module in modules)
-    return 1.0 - used / sum(module.params for module in modules)
+    return 1.0 - used / trained
 
 
 def percentile(values: Sequence[float], q: float) -> float:

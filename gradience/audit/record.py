@@ -17,7 +17,10 @@ class AdapterInfo(msgspec.Struct, frozen=True, kw_only=True):
     r: int  # the config's; patterns may give modules others
     lora_alpha: float
     use_rslora: bool = False
+    use_dora: bool = False
     target_modules: tuple[str, ...] = ()
+    target_parameters: tuple[str, ...] = ()
+    initial: str | None = None  # the adapter before training, where it was subtracted
     init_lora_weights: str | bool = True
     dtype: str | None = None
     step: int | None = None  # optimiser step of the checkpoint, where the directory tells

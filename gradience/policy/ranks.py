@@ -82,4 +82,4 @@ def _candidate(record: AuditRecord, index: int, rank: int) -> Candidate:
 
 
 def _params_at(module: ModuleAudit, rank: int) -> int:
-    return min(rank, module.r) * (module.in_features + module.out_features)
+    return module.params // module.r * min(rank, module.r)

@@ -1,0 +1,177 @@
+"""Modules from the pairs of a PEFT file and its config: each form of pair by the formula that PEFT has for it."""
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import msgspec
+
+from gradience.audit import experts
+from gradience.audit.config import LoraConfig
+from gradience.audit.keys import Form, Pair
+from gradience.audit.module import ATTENTION, CONV, EMBEDDING, LINEAR, Module, Product
+from gradience.audit.patterns import Values
+from gradience.audit.refusal import listed, quoted, refuse
+
+_DTYPES = frozenset({"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"})
+_GATHER = "gather the parameters (DeepSpeed ZeRO-3, FSDP) and save the adapter again"
+_OTHER_RUN = "put the config of this training run beside it"
+_WRAPPED = ".base_layer"
+_OUT_PROJ = ".base_layer.out_proj"  # MultiheadAttention is wrapped as a whole, and its output projection inside it
+
+
+class Assembled(msgspec.Struct, frozen=True, kw_only=True):
+    """The modules in natural order of their names, and how ranks and alphas were looked up."""
+
+    modules: tuple[Module, ...]
+    pruned: tuple[str, ...]  # modules of rank 0, which AdaLoRA left nothing of
+    ranks: Values
+    alphas: Values
+
+
+def assemble(files: tuple[Path, Path], settings: LoraConfig, pairs: Mapping[str, Pair]) -> Assembled:
+    """The modules of the config and the weights in `files`.
+
+    Raises:
+        AdapterError: a pair does not fit the config, or its update is not known.
+    """
+    config, weights = files
+    patterns = {} if settings.is_adalora else settings.rank_pattern or {}
+    ranks = Values(config, "rank_pattern", patterns, settings.r)
+    alphas = Values(config, "alpha_pattern", settings.alpha_pattern or {}, settings.lora_alpha)
+    bench = _Assembly(weights, settings, pairs, ranks, alphas)
+    modules = sorted(bench.modules(), key=lambda module: _natural(module.name))
+    if not modules:
+        raise refuse(weights, "AdaLoRA pruned every module to rank 0", "there is nothing to audit")
+    return Assembled(
+        modules=tuple(_tied(modules) if settings.ensure_weight_tying else modules),
+        pruned=tuple(bench.pruned),
+        ranks=ranks,
+        alphas=alphas,
+    )
+
+
+class _Assembly:
+    """One file's pairs on their way to modules."""
+
+    def __init__(
+        self, weights: Path, settings: LoraConfig, pairs: Mapping[str, Pair], ranks: Values, alphas: Values
+    ) -> None:
+        self._weights, self._settings, self._pairs = weights, settings, pairs
+        self._ranks, self._alphas = ranks, alphas
+        self.pruned: list[str] = []
+
+    def modules(self) -> Iterator[Module]:
+        """Every module, in the order of the file."""
+        self._check_form()
+        for name, wrappers in _wrapped(self._pairs).items():
+            self._check_dtypes(wrappers)
+            parameters = experts.names(self._weights, name, len(wrappers), self._settings.target_parameters or ())
+            if parameters:
+                yield from self._parameters(parameters, wrappers)
+            elif len(wrappers) > 1 or 0 not in wrappers:
+                wrong = f"{quoted(name)} has stacked factors of bare (expert) parameters that its config does not name"
+                raise refuse(self._weights, wrong, _OTHER_RUN)
+            else:
+                yield from self._module(name, wrappers[0])
+
+    def _check_form(self) -> None:
+        svd = [name for name, pair in self._pairs.items() if pair.form is Form.SVD]
+        if svd and not self._settings.is_adalora:
+            wrong = f"it holds an AdaLoRA adapter (lora_E in {listed(svd)}), but its config says LORA"
+            raise refuse(self._weights, wrong, _OTHER_RUN)
+        if self._settings.is_adalora and len(svd) < len(self._pairs):
+            wrong = "its config says ADALORA, but not every pair has a lora_E"
+            raise refuse(self._weights, wrong, _OTHER_RUN)
+
+    def _check_dtypes(self, wrappers: Mapping[int, Pair]) -> None:
+        for tensor in (t for pair in wrappers.values() for t in (pair.a, pair.b, pair.e) if t is not None):
+            if tensor.dtype not in _DTYPES:
+                mend = "save the adapter in float32, float16 or bfloat16"
+                raise refuse(self._weights, f"{quoted(tensor.key)} has the dtype {quoted(tensor.dtype)}", mend)
+
+    def _parameters(self, names: list[str], wrappers: Mapping[int, Pair]) -> Iterator[Module]:
+        for name, depth in zip(names, sorted(wrappers), strict=True):
+            pair = wrappers[depth]
+            if pair.form is not Form.WEIGHT or len(pair.a.shape) != 2 or len(pair.b.shape) != 2:
+                raise refuse(self._weights, f"{_shapes(name, pair)}: the factors were saved in pieces", _GATHER)
+            r, alpha = self._ranks.of(name), float(self._alphas.of(name))
+            yield from experts.modules(self._weights, self._settings, name, (pair.a, pair.b), r=r, alpha=alpha)
+
+    def _module(self, path: str, pair: Pair) -> Iterator[Module]:
+        name, owner = _named(path)
+        if pair.e is not None and self._is_pruned(pair):
+            self.pruned.append(name)
+            return
+        r = pair.a.shape[0] if pair.a.shape and self._settings.is_adalora else self._ranks.of(owner)
+        alpha = float(self._alphas.of(owner))
+        self._check_shapes(name, pair, r)
+        yield Module(
+            name=name,
+            kind=self._kind(path, pair),
+            r=r,
+            alpha=alpha,
+            scale=self._settings.scale(r, alpha),
+            products=(Product(a=pair.a, b=pair.b, diagonal=pair.e),),
+        )
+
+    def _is_pruned(self, pair: Pair) -> bool:
+        return pair.a.shape[:1] == (0,) and pair.b.shape[1:] == (0,)
+
+    def _check_shapes(self, name: str, pair: Pair, r: int) -> None:
+        a, b = pair.a.shape, pair.b.shape
+        if len(a) < 2 or len(b) < 2 or 0 in (*a, *b):
+            raise refuse(self._weights, f"{_shapes(name, pair)}: the factors were saved in pieces", _GATHER)
+        rank = math.prod(b[1:])
+        if len(a) > 2 and a[0] == r and rank < r and r % rank == 0:
+            wrong = f"{_shapes(name, pair)}: it is LoRA on a grouped convolution, whose update is no product of the two"
+            raise refuse(self._weights, wrong, "leave such layers out of target_modules to have the others audited")
+        if (a[0], rank) != (r, r) or b[1] != r or (len(a) == 2) != (len(b) == 2):
+            raise refuse(self._weights, f"{_shapes(name, pair)}, but the config gives it r={r}", _OTHER_RUN)
+        if pair.e is not None and math.prod(pair.e.shape) != r:
+            raise refuse(self._weights, f"{_shapes(name, pair)}, but lora_E {list(pair.e.shape)[:6]}", _OTHER_RUN)
+
+    def _kind(self, path: str, pair: Pair) -> str:
+        if pair.form is Form.EMBEDDING:
+            return EMBEDDING
+        if path.endswith(_OUT_PROJ) or f"{path}{_OUT_PROJ}" in self._pairs:
+            return ATTENTION
+        return CONV if len(pair.a.shape) > 2 else LINEAR
+
+
+def _wrapped(pairs: Mapping[str, Pair]) -> dict[str, dict[int, Pair]]:
+    """The pairs of each module by how many wrappers lie around them."""
+    found: dict[str, dict[int, Pair]] = {}
+    for path, pair in pairs.items():
+        name = path
+        while name.endswith(_WRAPPED):
+            name = name.removesuffix(_WRAPPED)
+        found.setdefault(name, {})[(len(path) - len(name)) // len(_WRAPPED)] = pair
+    return found
+
+
+def _named(path: str) -> tuple[str, str]:
+    """A module's name in the base model, and the name by which PEFT looks up its rank and alpha."""
+    if path.endswith(_OUT_PROJ):
+        owner = path.removesuffix(_OUT_PROJ)
+        return f"{owner}.out_proj", owner
+    return path, path
+
+
+def _tied(modules: list[Module]) -> Iterator[Module]:
+    """The same, a head that repeats an embedding's factors transposed marked as its copy."""
+    mirrored = {(m.r, m.out_features, m.in_features) for m in modules if m.kind == EMBEDDING}
+    for module in modules:
+        is_copy = module.kind == LINEAR and (module.r, module.in_features, module.out_features) in mirrored
+        yield msgspec.structs.replace(module, is_copy=True) if is_copy else module
+
+
+def _natural(name: str) -> list[str | tuple[int, str]]:
+    """Sorts layer 2 before layer 10, which the order of keys in a file does not."""
+    parts = re.split(r"([0-9]+)", name)
+    return [(len(part), part) if place % 2 else part for place, part in enumerate(parts)]
+
+
+def _shapes(name: str, pair: Pair) -> str:
+    return f"{quoted(name)} has lora_A {list(pair.a.shape)[:6]} and lora_B {list(pair.b.shape)[:6]}"
