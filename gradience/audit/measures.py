@@ -34,7 +34,7 @@ def effective_rank(values: Sequence[float]) -> float:
 def participation_ratio(values: Sequence[float]) -> float:
     """(Σσ²)² / Σσ⁴ (Bell & Dean 1970): over how many directions the energy is spread."""
     parts = squares(values)
-    return sum(parts) ** 2 / sum(part**2 for part in parts) if any(parts) else 0.0
+    return sum(parts) ** 2 / sum(part * part for part in parts) if any(parts) else 0.0
 
 
 def nuclear_norm(values: Sequence[float]) -> float:
@@ -105,7 +105,7 @@ def concentration(parts: Sequence[float]) -> float:
 def squares(values: Sequence[float]) -> list[float]:
     """The square of each value as a multiple of that of the largest, in any order; zeros for zeros alone."""
     largest = max(values)
-    return [(value / largest) ** 2 if largest else 0.0 for value in values]
+    return [(ratio := value / largest) * ratio for value in values] if largest else [0.0] * len(values)
 
 
 def _finite(ratio: float) -> float | None:
