@@ -14,11 +14,19 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 # A module imports only from its own layer and from layers to the left.
-LAYERS = ("errors", "vnext", "audit", "settings", "policy", "fleet", "report", "mirror", "testing", "cli")
+LAYERS = (
+    "errors", "cache_home", "vnext", "references", "audit", "settings", "policy", "fleet", "report", "mirror",
+    "testing", "cli",
+)  # fmt: skip
 UPWARD = {("gradience.vnext.mirroring", "gradience.mirror.live")}  # the one way up: a recorder starts its own mirror
 LIBRARIES = {"click", "msgspec", "yaml"}  # what gradience may import anywhere, beside the standard library
 HEAVY = {"numpy", "safetensors", "torch"}  # what only the audit may import
-TOOLS = {"gradience_mlflow": {"mlflow", "requests"}}  # each integration: its outside tool and what that brings along
+TOOLS = {  # each integration: its outside tool and what that brings along
+    "gradience_fsspec": {"fsspec"},
+    "gradience_hub": {"huggingface_hub"},
+    "gradience_mlflow": {"mlflow", "requests"},
+    "gradience_wandb": {"wandb"},
+}
 
 
 class Import(NamedTuple):
@@ -157,9 +165,10 @@ def _pyproject() -> dict[str, Any]:
 
 
 def test_entry_points_lead_somewhere() -> None:
-    """Every console script and every sink that pyproject.toml promises can be imported."""
+    """Every console script, sink and resolver that pyproject.toml promises can be imported."""
     project = _pyproject()["project"]
-    targets = [*project["scripts"].values(), *project["entry-points"]["gradience.sinks"].values()]
+    offered = project["entry-points"].values()
+    targets = [*project["scripts"].values(), *(target for group in offered for target in group.values())]
     for target in targets:
         module, _, name = target.partition(":")
         assert callable(getattr(importlib.import_module(module), name))

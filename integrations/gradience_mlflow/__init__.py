@@ -13,10 +13,13 @@
     limits     requests that MLflow takes
     faults     its exceptions as ours
     user       who is at work here
+    references the class that fetches adapters from runs and registered models
+    download   ... in a process of its own
 
-All but `sink`, `store` and `active` are imported by the first `open`.
+All but `sink`, `store`, `active` and `references` are imported by the first `open` or in another process.
 """
 
+from gradience_mlflow.references import MLflowResolver
 from gradience_mlflow.sink import MLflowSink
 
-__all__ = ["MLflowSink"]
+__all__ = ["MLflowResolver", "MLflowSink"]

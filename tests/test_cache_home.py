@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from gradience.audit import cache_home
+from gradience import cache_home
 
 
 def test_the_variable_names_the_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

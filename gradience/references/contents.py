@@ -1,0 +1,45 @@
+"""Which files of a remote folder belong to an adapter; a repository may hold a whole model beside them."""
+
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+from typing import Final
+
+from gradience.errors import InputError
+
+CONFIG: Final = "adapter_config.json"
+PROBED: Final = (CONFIG, "adapter_model.safetensors", "adapter_model.bin")  # where a folder cannot be listed
+PATTERNS: Final = (  # paths within the folder; what other tools save is fetched so that it can be named
+    CONFIG,
+    "adapter_model*.safetensors",
+    "adapter_model*.bin",
+    "adapters.safetensors",
+    "pytorch_lora_weights*.safetensors",
+    "trainer_state.json",
+    "pissa_init/adapter_*",  # the start that a PiSSA adapter is measured from
+)
+_SHOWN: Final = 4  # names of folders in a message
+
+
+def chosen(paths: Iterable[str], shown: str) -> list[str]:
+    """Those of a folder's files that belong to an adapter, by their paths within it.
+
+    Raises:
+        InputError: there are none; the message names folders that hold one.
+    """
+    found = sorted(set(paths))
+    files = [path for path in found if any(_matches(path, pattern) for pattern in PATTERNS)]
+    if CONFIG in files or any("/" not in path and path != "trainer_state.json" for path in files):
+        return files
+    below = [path.removesuffix(f"/{CONFIG}") for path in found if path.endswith(f"/{CONFIG}")]
+    if below:
+        names = ", ".join(below[:_SHOWN]) + (", ..." if len(below) > _SHOWN else "")
+        raise InputError(
+            f"cannot audit {shown}: it holds adapters only in sub-directories ({names}); "
+            f"give one of them: {shown.rstrip('/')}/{below[-1]}"
+        )
+    held = f"none of its {len(found)} files is an adapter's" if found else "there is nothing"
+    raise InputError(f"cannot audit {shown}: {held}; give the folder that holds {CONFIG}")
+
+
+def _matches(path: str, pattern: str) -> bool:
+    return path.count("/") == pattern.count("/") and fnmatchcase(path, pattern)

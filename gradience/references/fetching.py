@@ -1,0 +1,84 @@
+"""Fetching what a reference refers to, and the one place where the errors of others become one line."""
+
+import os
+import re
+from os import PathLike
+from pathlib import Path
+from textwrap import shorten
+from typing import Final
+from urllib.parse import unquote, urlsplit
+from urllib.request import url2pathname
+
+from gradience.errors import ExtraMissingError, GradienceError, InputError
+from gradience.references import registry
+from gradience.references.reference import Reference, masked, parse
+from gradience.references.resolver import Fetched, Resolver
+
+_LONGEST: Final = 300  # characters of another library's words
+_LOCAL_HOSTS: Final = ("", "localhost")
+
+
+def fetch(place: str | PathLike[str], *, tracker: str | None = None) -> Fetched:
+    """The adapter that a path or a reference leads to, in a local folder.
+
+    A path is returned as it is, whether something is there or not; a `PathLike` is always one, and so is the path of a
+    `file:` URL. `tracker` is the address of the tracker for references to its runs and models, where its own
+    environment is not to decide.
+
+    Raises:
+        InputError: the reference cannot be fetched.
+        ExtraMissingError: a library that is needed for it is not installed; the message says which.
+    """
+    text = os.fspath(place)
+    reference = parse(text, tracker) if isinstance(place, str) else None
+    if reference is None:
+        return Fetched(folder=Path(text), shown=text, is_local=True)
+    if reference.scheme == "file":
+        return _of_file_url(reference)
+    return by(registry.resolver(reference.scheme), reference)
+
+
+def by(resolver: Resolver, reference: Reference) -> Fetched:
+    """What a resolver fetches; whatever else it raises becomes one line.
+
+    Raises:
+        InputError: as `fetch`.
+        ExtraMissingError: as `fetch`.
+    """
+    try:
+        return resolver.fetch(reference)
+    except GradienceError:
+        raise
+    except Exception as error:  # noqa: BLE001 - fsspec alone has dozens of back ends, each with errors of its own
+        raise _plain(reference, error) from None  # their text may hold credentials
+
+
+def _of_file_url(reference: Reference) -> Fetched:
+    parts = urlsplit(reference.text)
+    if parts.netloc not in _LOCAL_HOSTS:
+        raise InputError(f"cannot fetch {reference.shown}: it is on another machine; give its local path")
+    path = Path(url2pathname(parts.path))
+    return Fetched(folder=path, shown=str(path), is_local=True)
+
+
+def _plain(reference: Reference, error: Exception) -> GradienceError:
+    action = f"cannot fetch {reference.shown}"
+    if missing := _missing(error):
+        return ExtraMissingError(f"{action}: {missing!r} is not installed: pip install {missing}")
+    if isinstance(error, FileNotFoundError):
+        return InputError(f"{action}: there is no such place; check the reference")
+    return InputError(f"{action}: {_reason(error)}")
+
+
+def _missing(error: BaseException | None) -> str | None:
+    """The library that an import did not find."""
+    while error is not None:
+        if isinstance(error, ModuleNotFoundError) and error.name:
+            return error.name.partition(".")[0]
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _reason(error: Exception) -> str:
+    said = re.sub(r"\s+", " ", masked(unquote(str(error)))).strip()
+    return shorten(said, _LONGEST, placeholder="...") or type(error).__name__

@@ -1,0 +1,64 @@
+"""`hf://`: the Hub's own client fetches into the Hub's own cache, and answers from it where the Hub is away."""
+
+from pathlib import Path
+from typing import Final
+
+from gradience.errors import InputError
+from gradience.references import contents
+from gradience.references.reference import Reference
+from gradience.references.resolver import Fetched
+from gradience_hub.place import Place
+
+TIMEOUT_S: Final = 10.0  # to the first byte; HF_HUB_DOWNLOAD_TIMEOUT bounds the rest
+
+
+class HubResolver:
+    """Fetches only an adapter's files; a token is found where huggingface_hub finds it."""
+
+    def fetch(self, reference: Reference) -> Fetched:
+        """The adapter's files in the snapshot of its commit."""
+        place = Place.of(reference)
+        import huggingface_hub
+        from huggingface_hub import errors
+
+        try:
+            snapshot = huggingface_hub.snapshot_download(
+                place.repo,
+                revision=place.revision,
+                allow_patterns=_patterns(place),
+                etag_timeout=TIMEOUT_S,
+                library_name="gradience",
+            )
+            folder = Path(snapshot, place.folder)
+            if not (folder / contents.CONFIG).is_file():
+                contents.chosen(_paths(place, folder), reference.shown)
+        except errors.GatedRepoError:
+            raise _cannot(reference, "it is gated; ask for access on its page, then `hf auth login`") from None
+        except errors.RepositoryNotFoundError:
+            raise _cannot(reference, "there is no such repository, or it is private: `hf auth login`") from None
+        except errors.RevisionNotFoundError:
+            raise _cannot(reference, f"there is no revision {place.revision!r}") from None
+        except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled):
+            raise _cannot(reference, "the Hub cannot be reached, and it is not in the cache") from None
+        return Fetched(folder=folder, shown=reference.shown)
+
+
+def _patterns(place: Place) -> list[str]:
+    within = f"{place.folder}/" if place.folder else ""
+    return [within + pattern for pattern in contents.PATTERNS]
+
+
+def _paths(place: Place, folder: Path) -> list[str]:
+    """Every path in the folder, by the Hub's own list; what was fetched, where that cannot be had."""
+    from huggingface_hub import HfApi, errors
+
+    try:
+        names = HfApi().list_repo_files(place.repo, revision=place.revision)
+    except (errors.HfHubHTTPError, errors.OfflineModeIsEnabled, OSError):
+        return [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+    within = f"{place.folder}/" if place.folder else ""
+    return [name.removeprefix(within) for name in names if name.startswith(within)]
+
+
+def _cannot(reference: Reference, why: str) -> InputError:
+    return InputError(f"cannot fetch {reference.shown}: {why}")

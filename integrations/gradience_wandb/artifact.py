@@ -1,0 +1,50 @@
+"""One artifact through wandb's public API, which starts no run; imported only in a process of its own."""
+
+import re
+from pathlib import Path
+from typing import Any, Final
+
+from gradience.errors import InputError
+from gradience.references import cache, contents
+from gradience.references.reference import Reference
+from gradience.references.resolver import Fetched
+
+TIMEOUT_S: Final = 20  # of one answer
+_FORM: Final = re.compile(r"(?P<name>(?:[^/:]+/){1,2}[^/:]+)(?P<version>:[^/:]+)?(?:/(?P<folder>.+))?")
+
+
+class Artifact:
+    """The resolver that runs in the child."""
+
+    def fetch(self, reference: Reference) -> Fetched:
+        """The adapter's files of the version, kept by the digest of the artifact."""
+        name, folder = _named(reference)
+        import wandb
+
+        artifact = wandb.Api(timeout=TIMEOUT_S).artifact(name)
+        place = cache.place("wandb", [str(artifact.digest), folder], folder.rpartition("/")[2] or str(artifact.name))
+        if not place.is_dir():
+            with cache.staging() as staged:
+                _download(artifact, folder, staged, reference)
+                cache.settle(staged / folder, place)
+        return Fetched(folder=place, shown=reference.shown)
+
+
+def _named(reference: Reference) -> tuple[str, str]:
+    """The artifact, as wandb calls it, and the folder in it.
+
+    Raises:
+        InputError: the reference does not have the form.
+    """
+    found = _FORM.fullmatch(reference.rest)
+    if found is None or ".." in reference.rest.split("/"):
+        form = "wandb://[ENTITY/]PROJECT/ARTIFACT[:ALIAS][/FOLDER]"
+        raise InputError(f"cannot fetch {reference.shown}: an artifact is written {form}")
+    return found["name"] + (found["version"] or ":latest"), found["folder"] or ""
+
+
+def _download(artifact: Any, folder: str, staged: Path, reference: Reference) -> None:
+    within = f"{folder}/" if folder else ""
+    names = [name.removeprefix(within) for name in artifact.manifest.entries if name.startswith(within)]
+    for name in contents.chosen(names, reference.shown):
+        artifact.get_entry(within + name).download(root=str(staged))
