@@ -9,6 +9,7 @@ from os import PathLike
 
 from gradience.audit.record import ENERGY_LEVEL, AuditRecord
 from gradience.errors import InputError
+from gradience.references import Fetched, fetch
 
 __all__ = ["Progress", "audit", "fingerprint"]
 
@@ -16,7 +17,7 @@ Progress = Callable[[int, int], object]  # called with the modules done and the 
 
 
 def audit(
-    path: str | PathLike[str],
+    path: str | PathLike[str] | Fetched,
     *,
     initial: str | PathLike[str] | None = None,
     energy_level: float = ENERGY_LEVEL,
@@ -26,20 +27,25 @@ def audit(
 ) -> AuditRecord:
     """Measure the adapter in the directory `path`, in memory that does not grow with its size.
 
+    A string with a scheme is a reference (`hf://org/name`, `s3://...`, `runs:/ID/path`, ...), which is fetched first.
+
     `initial` is the adapter as it was before training, to be subtracted: one that began from a piece of the base
     weights (PiSSA and its kin) needs it. `device` is auto, cpu, cuda, cuda:N or mps; `exact` asks for the slower QR
     method for every module.
 
     Raises:
         AdapterError: there is no adapter whose update follows from its factors, or its numbers are broken.
-        InputError: an option makes no sense here.
+        InputError: an option makes no sense here, or the reference cannot be fetched.
     """
     if not 0 < energy_level <= 1:
         raise InputError(f"cannot audit at energy level {energy_level}: it is a share; give a number in (0, 1]")
-    from gradience.audit import adapter, aggregate, digest
+    from gradience.audit import aggregate, digest
+    from gradience.audit.opening import opened
 
-    found = adapter.load(path, initial=initial)
-    with ThreadPoolExecutor(1, thread_name_prefix="gradience-digest") as pool:
+    with (
+        opened(path, initial=initial) as found,
+        ThreadPoolExecutor(1, thread_name_prefix="gradience-digest") as pool,
+    ):
         digested = pool.submit(digest.of, found.files)
         from gradience.audit import survey  # brings torch: only after every refusal
 
@@ -52,7 +58,10 @@ def fingerprint(path: str | PathLike[str]) -> str:
 
     Raises:
         AdapterError: the directory holds no adapter.
+        InputError: the reference cannot be fetched.
     """
     from gradience.audit import digest, folder
 
-    return digest.of(folder.find(path))
+    place = fetch(path)
+    with place.named():
+        return digest.of(folder.find(place.folder))

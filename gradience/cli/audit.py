@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from gradience import references
 from gradience.cli import audit_input, audit_keep, audit_series, audit_view, delivery, landing, output
 from gradience.cli.audit_input import Input
 from gradience.cli.audit_keep import Keeping
@@ -27,7 +28,8 @@ def command(*, fail_on: str | None, **given: Any) -> None:
     """Measure how much of its rank an adapter uses, and say what is worth testing.
 
     With --append, --telemetry or --log-to the audit becomes part of the recorded run: the JSONL found in or above the
-    adapter's directory, or a new one beside the adapter. --log-to then mirrors that run into a tracker.
+    adapter's directory, or a new one beside the adapter (in the working directory, where the adapter was fetched).
+    --log-to then mirrors that run into a tracker.
     """
     output.known_bar(fail_on, (rule.code for rule in (*GATES, *RULES)))
     asked = taken(Input, given)
@@ -37,9 +39,10 @@ def command(*, fail_on: str | None, **given: Any) -> None:
 
 def _run(asked: Input, view: View, keeping: Keeping, fail_on: str | None) -> None:
     audit_view.check(view)
-    delivery.check(keeping.request)
-    journal = audit_keep.journal(asked.peft_dir, keeping)
-    record = audit_input.measure(asked)
+    audit_keep.check(keeping, asked.peft_dir)
+    place = references.fetch(asked.peft_dir, tracker=keeping.tracking_uri)
+    journal = audit_keep.journal(place, keeping)
+    record = audit_input.measure(place, asked)
     advice = advise(record, planned_steps=landing.planned_steps(journal) if journal else None)
     body = audit_view.document(record, advice, view) if view.as_json else {}
     if not view.as_json:
@@ -47,7 +50,7 @@ def _run(asked: Input, view: View, keeping: Keeping, fail_on: str | None) -> Non
     landed = landing.land(journal, record, advice) if journal else None
     delivered: list[delivery.Delivered] = []
     try:
-        delivered = audit_keep.deliver(landed, keeping) if landed else []
+        delivered = audit_keep.deliver(landed, keeping, place) if landed else []
     finally:  # the audit is done and kept, whatever a tracker says
         if view.as_json:
             output.document({**body, **audit_keep.told(landed, delivered)})

@@ -12,34 +12,41 @@ import msgspec
 from gradience import audit
 from gradience.audit.record import ENERGY_LEVEL, AuditRecord
 from gradience.cli.options import together
-from gradience.cli.path import A_PATH
+from gradience.cli.path import A_PLACE
+from gradience.references import Fetched
 
 
 class Input(msgspec.Struct, frozen=True, kw_only=True):
     """The adapter, and how it is to be measured; a field for each option."""
 
-    peft_dir: Path
+    peft_dir: str
     all_checkpoints: bool
     energy_level: float
     device: str
 
 
 options: Final = together(
-    click.option("--peft-dir", type=A_PATH, required=True, help="The directory that PEFT saved the adapter to."),
+    click.option(
+        "--peft-dir",
+        type=A_PLACE,
+        required=True,
+        metavar="DIR|REF",
+        help="The directory that PEFT saved the adapter to, or hf://, s3://, runs:/, models:/, wandb:// and the like.",
+    ),
     click.option("--all-checkpoints", is_flag=True, help="Audit every checkpoint in the directory: one row each."),
     click.option("--energy-level", type=click.FloatRange(0, 1, min_open=True), default=ENERGY_LEVEL, show_default=True),
     click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda|mps"),
 )
 
 
-def measure(asked: Input) -> AuditRecord:
-    """The audit itself.
+def measure(place: Path | Fetched, asked: Input) -> AuditRecord:
+    """The audit itself, of the adapter that was asked for and is at `place` now.
 
     Raises:
         GradienceError: the adapter cannot be audited.
     """
     with _progress() as progress:
-        return audit.audit(asked.peft_dir, energy_level=asked.energy_level, device=asked.device, progress=progress)
+        return audit.audit(place, energy_level=asked.energy_level, device=asked.device, progress=progress)
 
 
 @contextmanager

@@ -6,9 +6,11 @@ from typing import Any, Final
 import click
 import msgspec
 
+from gradience import references
 from gradience.cli import delivery, landing, output
 from gradience.cli.options import together
 from gradience.cli.path import A_PATH
+from gradience.references import Fetched
 from gradience.report.plain import plain
 
 DEADLINE_S: Final = 60.0
@@ -49,28 +51,43 @@ options: Final = together(
 )
 
 
-def journal(adapter: Path, keeping: Keeping) -> landing.Journal | None:
-    """The journal that the audit of `adapter` goes to; None where it is not to be kept.
+def check(keeping: Keeping, place: str) -> None:
+    """Refuse options that do not go together, before any work is done.
 
     Raises:
-        click.UsageError: two were named.
-        GradienceError: it cannot be that one, or several could be meant.
+        click.UsageError: they do not.
+        GradienceError: there is no such tracker.
     """
     if keeping.append and keeping.telemetry:
         raise click.UsageError("give --append or --telemetry, not both")
+    reference = references.parse(place)
+    if reference and reference.is_tracked and not keeping.log_to:
+        keeping = msgspec.structs.replace(keeping, tracking_uri=None)  # there it says where the adapter is
+    delivery.check(keeping.request)
+
+
+def journal(place: Fetched, keeping: Keeping) -> landing.Journal | None:
+    """The journal that the audit of the adapter at `place` goes to; None where it is not to be kept.
+
+    Raises:
+        GradienceError: it cannot be that one, or several could be meant.
+    """
     if keeping.append:
         return landing.named(keeping.append)
     if keeping.telemetry:
         return landing.at(keeping.telemetry)
     # A directory that is not there is the audit's to refuse.
-    return landing.beside(adapter) if keeping.log_to and adapter.is_dir() else None
+    if not keeping.log_to or not place.folder.is_dir():
+        return None
+    return landing.beside(place.folder) if place.is_local else landing.apart(place.shown)
 
 
-def deliver(landed: landing.Landed, keeping: Keeping) -> list[delivery.Delivered]:
+def deliver(landed: landing.Landed, keeping: Keeping, place: Fetched) -> list[delivery.Delivered]:
     """Say where the audit is, and mirror its run into the trackers."""
     what = "Appended the audit to" if landed.added else "The same audit of this adapter is already in"
     output.talk(f"{what} {plain(landed.path)} (run {plain(landed.run_id)})")
-    return delivery.deliver(landed.path, landed.run_id, keeping.request)
+    request = msgspec.structs.replace(keeping.request, runs=place.runs)
+    return delivery.deliver(landed.path, landed.run_id, request)
 
 
 def told(landed: landing.Landed | None, delivered: list[delivery.Delivered]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 import msgspec
 
+from gradience import references
 from gradience.audit import folder, trainer
 from gradience.audit.record import AuditRecord
 from gradience.cli import audit_input, audit_keep, delivery, landing, outcome, output
@@ -23,17 +24,20 @@ def run(asked: Input, view: View, keeping: Keeping, fail_on: str | None) -> None
     """Audit them one after another; an adapter that cannot be audited costs its own row and the exit code only."""
     if view.wanted is not None or view.per_layer:
         raise click.UsageError("--all-checkpoints has one row per adapter: leave out what is asked of single modules")
-    delivery.check(keeping.request)
-    walk = _Walk(asked, audit_keep.journal(asked.peft_dir, keeping))
-    for path in folder.series(asked.peft_dir):
+    if references.parse(asked.peft_dir):
+        raise click.UsageError("--all-checkpoints takes a directory: fetch the checkpoints first")
+    audit_keep.check(keeping, asked.peft_dir)
+    place = references.fetch(asked.peft_dir)
+    walk = _Walk(asked, audit_keep.journal(place, keeping))
+    for path in folder.series(place.folder):
         walk.take(path)
     if all(one.error for one in walk.points):
         sys.exit(outcome.UNUSABLE)
     if not view.as_json:
-        output.lines(series_text.render(asked.peft_dir, walk.points))
+        output.lines(series_text.render(place.folder, walk.points))
     delivered: list[delivery.Delivered] = []
     try:
-        delivered = audit_keep.deliver(walk.landed, keeping) if walk.landed else []
+        delivered = audit_keep.deliver(walk.landed, keeping, place) if walk.landed else []
     finally:  # the audits are done and kept, whatever a tracker says
         if view.as_json:
             body = series.document(asked.peft_dir, asked.energy_level, walk.points)
@@ -52,7 +56,7 @@ class _Walk:
 
     def take(self, path: Path) -> None:
         try:
-            record = audit_input.measure(msgspec.structs.replace(self._asked, peft_dir=path))
+            record = audit_input.measure(path, self._asked)
         except AdapterError as error:
             outcome.refuse(str(error))
             self.points.append(Point(peft_dir=str(path), step=trainer.step(path), error=str(error)))

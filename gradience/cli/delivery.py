@@ -1,7 +1,7 @@
 """Mirroring a run into trackers on behalf of another command: each in a process of its own, within a deadline."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from textwrap import shorten
@@ -22,11 +22,19 @@ REASON_WIDTH: Final = 200  # characters of a tracker's own words
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """Which trackers are to hear of a run; `options` are those of the sinks."""
+    """Which trackers are to hear of a run; `options` are those of the sinks.
+
+    `runs` has the tracked run of a sink by the sink's name, where one is meant that nobody named.
+    """
 
     names: tuple[str, ...]
     options: dict[str, str]
     deadline_s: float
+    runs: Mapping[str, str] = {}
+
+    def options_of(self, name: str) -> dict[str, str]:
+        """The options of one sink."""
+        return {**({"run": self.runs[name]} if name in self.runs else {}), **self.options}
 
 
 class Delivered(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,7 +70,7 @@ def deliver(journal: Path, run_id: str, request: Request) -> list[Delivered]:
 
 def _deliver(journal: Path, run_id: str, name: str, request: Request) -> Delivered:
     with _overheard() as remarks:
-        outcome = in_child(journal, name, request.options, request.deadline_s)
+        outcome = in_child(journal, name, request.options_of(name), request.deadline_s)
     done = Delivered(
         name=name,
         up_to_date=outcome.state is Delivery.UP_TO_DATE,
@@ -94,7 +102,7 @@ def _overheard() -> Iterator[list[str]]:
 def _said(journal: Path, done: Delivered, outcome: Outcome, request: Request) -> str:
     if not done.up_to_date:
         why = shorten(plain(outcome.error or "not done at the deadline"), REASON_WIDTH, placeholder="...")
-        mend = plain(catchup.command(journal, done.name, request.options))
+        mend = plain(catchup.command(journal, done.name, request.options_of(done.name)))
         return f"{done.name} is behind ({why}). Nothing is lost: catch up with: {mend}"
     where = "up to date" if done.tracked is None else output.place(done.tracked)
     refused = f" ({outcome.rejected} lines were refused)" if outcome.rejected else ""

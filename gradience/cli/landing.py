@@ -1,11 +1,14 @@
 """Where an audit's two events go: the journal of the run that trained the adapter, or a new one beside the adapter."""
 
+import hashlib
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
+from gradience import references
 from gradience.audit.record import AdapterInfo, AuditRecord
 from gradience.errors import GradienceError, InputError, TelemetryError
 from gradience.policy import audit_event
@@ -19,6 +22,7 @@ from gradience.vnext.types import ConfigSnapshot, Metrics, RecommendationEvent, 
 
 NAME: Final = "run.jsonl"
 ABOVE: Final = 2  # folders above the adapter: OUT/checkpoint-500 and OUT/run-1/checkpoint-500 both find OUT's journal
+_LONGEST: Final = 60  # characters of a reference in a file's name
 CREATED_BY: Final = "gradience audit"
 
 
@@ -83,6 +87,17 @@ def beside(adapter: Path) -> Journal:
         if found is not None:
             return found
     return at(adapter / NAME)
+
+
+def apart(reference: str) -> Journal:
+    """The journal of an adapter that was fetched: in the working directory, under a name of the reference's own.
+
+    Raises:
+        TelemetryError: a file that is no journal is in the way of a new one.
+    """
+    mark = hashlib.sha256(reference.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    name = re.sub(r"[^\w.-]+", "-", reference.partition(":")[2]).strip("-.")[-_LONGEST:]
+    return at(Path(f"audit-{name.strip('-.')}-{mark}.jsonl"))
 
 
 def planned_steps(journal: Journal) -> int | None:
@@ -157,7 +172,7 @@ def _events(record: AuditRecord, advice: Advice, last_step: int | None) -> Itera
 
 
 def _create(path: Path, record: AuditRecord, advice: Advice) -> str:
-    meta = {"output_dir": str(_output_dir(Path(record.adapter.peft_dir))), "created_by": CREATED_BY}
+    meta = {**_origin(record.adapter.peft_dir), "created_by": CREATED_BY}
     with TelemetryWriter(path, strict=True) as writer:
         writer.run_start(_config(record.adapter), meta=meta)
         for event in _events(record, advice, None):
@@ -170,6 +185,11 @@ def _config(adapter: AdapterInfo) -> ConfigSnapshot:
         return ConfigSnapshot.from_dict(sources.adapter(Path(adapter.adapter_config_path)))
     except GradienceError:
         return ConfigSnapshot()  # the audit could read it; as a configuration it may still be odd
+
+
+def _origin(place: str) -> dict[str, str]:
+    """Where the adapter is from."""
+    return {"adapter": place} if references.parse(place) else {"output_dir": str(_output_dir(Path(place)))}
 
 
 def _output_dir(adapter: Path) -> Path:

@@ -6,3 +6,4 @@ from typing import Final
 import click
 
 A_PATH: Final = click.Path(path_type=Path, readable=False)
+A_PLACE: Final = click.Path(path_type=str, readable=False)  # or a reference, whose slashes a Path would fold

@@ -12,6 +12,7 @@ A local path never leaves this package: no resolver is looked up and nothing is 
 """
 
 from gradience.references.fetching import fetch
+from gradience.references.reference import Reference, parse
 from gradience.references.resolver import Fetched
 
-__all__ = ["Fetched", "fetch"]
+__all__ = ["Fetched", "Reference", "fetch", "parse"]

@@ -48,7 +48,7 @@ def fetch(resolver: str, reference: Reference, env: Mapping[str, str], *, deadli
         request = msgspec.json.encode(_Request(resolver, reference, str(answer)))
         _run(request, reference, env, deadline_s)
         try:
-            said = msgspec.json.decode(answer.read_bytes(), type=_Answer)
+            said = msgspec.json.decode(answer.read_bytes(), type=_Answer, dec_hook=_made)
         except (OSError, msgspec.DecodeError):
             raise InputError(f"cannot fetch {reference.shown}: the process that fetched it broke off") from None
     if said.fetched is not None:
@@ -76,6 +76,11 @@ def _run(request: bytes, reference: Reference, env: Mapping[str, str], deadline_
         _end(child)
 
 
+def _made(kind: type[Path], value: str) -> Path:
+    """A path as JSON has it, which msgspec does not know."""
+    return kind(value)
+
+
 def _end(child: subprocess.Popen[bytes]) -> None:
     """Leave nothing of the child's session behind."""
     if sys.platform == "win32":
@@ -86,17 +91,27 @@ def _end(child: subprocess.Popen[bytes]) -> None:
     child.wait()
 
 
+class _Named:
+    """The resolver `module:Class`, imported when it is to fetch: its library may be missing."""
+
+    def __init__(self, name: str) -> None:
+        self._module, _, self._class = name.partition(":")
+
+    def fetch(self, reference: Reference) -> Fetched:
+        """As the resolver itself."""
+        resolver: Resolver = getattr(importlib.import_module(self._module), self._class)()
+        return resolver.fetch(reference)
+
+
 def _serve() -> None:
     from gradience.references import fetching
 
     request = msgspec.json.decode(sys.stdin.buffer.read(), type=_Request)
-    module, _, name = request.resolver.partition(":")
-    resolver: Resolver = getattr(importlib.import_module(module), name)()
     try:
-        answer = _Answer(fetched=fetching.by(resolver, request.reference))
+        answer = _Answer(fetched=fetching.by(_Named(request.resolver), request.reference))
     except GradienceError as error:
         answer = _Answer(error=str(error), missing=isinstance(error, ExtraMissingError))
-    Path(request.answer).write_bytes(msgspec.json.encode(answer))
+    Path(request.answer).write_bytes(msgspec.json.encode(answer, enc_hook=str))
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ PATTERNS: Final = (  # paths within the folder; what other tools save is fetched
     "adapters.safetensors",
     "pytorch_lora_weights*.safetensors",
     "trainer_state.json",
+    "adapter_model/adapter_*",  # where some trainers put a checkpoint's adapter
     "pissa_init/adapter_*",  # the start that a PiSSA adapter is measured from
 )
 _SHOWN: Final = 4  # names of folders in a message
@@ -28,7 +29,7 @@ def chosen(paths: Iterable[str], shown: str) -> list[str]:
     """
     found = sorted(set(paths))
     files = [path for path in found if any(_matches(path, pattern) for pattern in PATTERNS)]
-    if CONFIG in files or any("/" not in path and path != "trainer_state.json" for path in files):
+    if any(path.startswith(("adapter_", "adapters.", "pytorch_lora_weights")) for path in files):
         return files
     below = [path.removesuffix(f"/{CONFIG}") for path in found if path.endswith(f"/{CONFIG}")]
     if below:

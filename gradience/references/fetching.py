@@ -72,7 +72,9 @@ def _plain(reference: Reference, error: Exception) -> GradienceError:
 
 def _missing(error: BaseException | None) -> str | None:
     """The library that an import did not find."""
-    while error is not None:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:  # a chain may be a ring
+        seen.add(id(error))
         if isinstance(error, ModuleNotFoundError) and error.name:
             return error.name.partition(".")[0]
         error = error.__cause__ or error.__context__

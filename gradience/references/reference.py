@@ -9,6 +9,7 @@ from gradience.vnext import privacy
 
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")  # two characters at least: "C:/" is a drive
 _QUERY: Final = re.compile(r"(?<=\w)\?[^\s'\"]+")  # of a signed URL: the signature
+_TRACKED: Final = ("runs", "models")  # MLflow's; the others name their server
 _TEXT: Final = privacy.Policy(max_str_len=None)
 
 
@@ -32,6 +33,11 @@ class Reference(msgspec.Struct, frozen=True):
     def rest(self) -> str:
         """What follows the scheme and its slashes, without a slash at the end."""
         return self.text.partition(":")[2].strip("/")
+
+    @property
+    def is_tracked(self) -> bool:
+        """Whether it leads into a tracker, whose address decides what it is."""
+        return self.scheme in _TRACKED
 
     @property
     def shown(self) -> str:

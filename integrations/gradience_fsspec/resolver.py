@@ -30,9 +30,8 @@ class FsspecResolver:
             system, root = fsspec.core.url_to_fs(reference.text)
         except ValueError as error:  # fsspec's own way to say that it does not know a scheme
             raise InputError(f"cannot fetch {reference.shown}: {str(error).rstrip('.')}") from None
-        root = root.rstrip("/")
-        infos = _infos(system, root, reference.shown)
-        name = root.rpartition("/")[2]
+        infos = _infos(system, root.rstrip("/"), reference.shown)
+        name = root.partition("?")[0].rstrip("/").rpartition("/")[2]
         if all(_SIGNS & info.keys() for info in infos.values()):
             folder = cache.place(reference.scheme, _identity(reference, infos), name)
             if folder.is_dir():
@@ -48,13 +47,39 @@ class FsspecResolver:
 
 def _infos(system: Any, root: str, shown: str) -> Infos:
     """What the file system says of an adapter's files, looked for by name where it has no lists."""
-    try:
-        listed = {_within(root, path): info for path, info in system.find(root, maxdepth=2, detail=True).items()}
-    except (FileNotFoundError, NotImplementedError):
-        listed = {}
-    if not listed:
-        listed = {name: system.info(f"{root}/{name}") for name in contents.PROBED if system.isfile(f"{root}/{name}")}
+    listed = _listed(system, root) or {
+        name: info for name in contents.PROBED if (info := _info(system, _address(root, name))) is not None
+    }
     return {path: listed[path] for path in contents.chosen(listed, shown)}
+
+
+def _listed(system: Any, root: str) -> Infos:
+    if "?" in root:  # a signed address: the signature goes with each file's name
+        return {}
+    try:
+        return {_within(root, path): info for path, info in system.find(root, maxdepth=2, detail=True).items()}
+    except (FileNotFoundError, NotImplementedError):
+        return {}
+
+
+def _address(root: str, name: str) -> str:
+    folder, mark, query = root.partition("?")
+    return f"{folder.rstrip('/')}/{name}{mark}{query}"
+
+
+def _info(system: Any, path: str) -> Mapping[str, Any] | None:
+    """What the file system says of one file; None where there is none.
+
+    Raises:
+        OSError: the server does not answer, which some file systems call a file that is not found.
+    """
+    try:
+        info: Mapping[str, Any] = system.info(path)
+    except FileNotFoundError as error:
+        if isinstance(error.__cause__, OSError) and not isinstance(error.__cause__, FileNotFoundError):
+            raise error.__cause__ from None
+        return None
+    return info
 
 
 def _within(root: str, path: str) -> str:

@@ -1,5 +1,8 @@
 """`hf://`: the Hub's own client fetches into the Hub's own cache, and answers from it where the Hub is away."""
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -22,13 +25,14 @@ class HubResolver:
         from huggingface_hub import errors
 
         try:
-            snapshot = huggingface_hub.snapshot_download(
-                place.repo,
-                revision=place.revision,
-                allow_patterns=_patterns(place),
-                etag_timeout=TIMEOUT_S,
-                library_name="gradience",
-            )
+            with _without_warning():
+                snapshot = huggingface_hub.snapshot_download(
+                    place.repo,
+                    revision=place.revision,
+                    allow_patterns=_patterns(place),
+                    etag_timeout=TIMEOUT_S,
+                    library_name="gradience",
+                )
             folder = Path(snapshot, place.folder)
             if not (folder / contents.CONFIG).is_file():
                 contents.chosen(_paths(place, folder), reference.shown)
@@ -41,6 +45,18 @@ class HubResolver:
         except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled):
             raise _cannot(reference, "the Hub cannot be reached, and it is not in the cache") from None
         return Fetched(folder=folder, shown=reference.shown)
+
+
+@contextmanager
+def _without_warning() -> Iterator[None]:
+    """A repository without an adapter is refused here; the Hub's client would warn of it in words of its own."""
+    logger = logging.getLogger("huggingface_hub._snapshot_download")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _patterns(place: Place) -> list[str]:
