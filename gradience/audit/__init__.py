@@ -13,7 +13,7 @@ from gradience.references import Fetched, fetch
 
 __all__ = ["Progress", "audit", "fingerprint"]
 
-Progress = Callable[[int, int], object]  # called with the modules done and the modules in all
+Progress = Callable[[int, int], object]  # called with the modules done and the modules in all; for a base model again
 
 
 def audit(
@@ -23,6 +23,7 @@ def audit(
     energy_level: float = ENERGY_LEVEL,
     device: str = "auto",
     exact: bool = False,
+    base_model: str | PathLike[str] | None = None,
     progress: Progress | None = None,
 ) -> AuditRecord:
     """Measure the adapter in the directory `path`, in memory that does not grow with its size.
@@ -31,26 +32,31 @@ def audit(
 
     `initial` is the adapter as it was before training, to be subtracted: one that began from a piece of the base
     weights (PiSSA and its kin) needs it. `device` is auto, cpu, cuda, cuda:N or mps; `exact` asks for the slower QR
-    method for every module.
+    method for every module. `base_model` is the directory of the model that was adapted: each update is then also set
+    against the weight that it is added to.
 
     Raises:
         AdapterError: there is no adapter whose update follows from its factors, or its numbers are broken.
-        InputError: an option makes no sense here, or the reference cannot be fetched.
+        InputError: an option makes no sense here, the reference cannot be fetched, or the base model not be read.
     """
     if not 0 < energy_level <= 1:
         raise InputError(f"cannot audit at energy level {energy_level}: it is a share; give a number in (0, 1]")
     from gradience.audit import aggregate, digest
+    from gradience.audit.base import plan
     from gradience.audit.opening import opened
 
     with (
         opened(path, initial=initial) as found,
         ThreadPoolExecutor(1, thread_name_prefix="gradience-digest") as pool,
     ):
+        planned = None if base_model is None else plan.make(base_model, found.modules)
         digested = pool.submit(digest.of, found.files)
         from gradience.audit import survey  # brings torch: only after every refusal
+        from gradience.audit.base import survey as base_survey
 
         measured = survey.measure(found, device=device, exact=exact, progress=progress)
-        return aggregate.record(found, measured, energy_level=energy_level, fingerprint=digested.result())
+        base = base_survey.measure(planned, progress) if planned else None
+        return aggregate.record(found, measured, energy_level=energy_level, fingerprint=digested.result(), base=base)
 
 
 def fingerprint(path: str | PathLike[str]) -> str:

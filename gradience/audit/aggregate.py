@@ -8,18 +8,22 @@ import msgspec
 
 from gradience.audit import ladder, layers, measures, pool
 from gradience.audit.adapter import Adapter
+from gradience.audit.base import relative
+from gradience.audit.base.measured import Against
 from gradience.audit.measured import Balance, Measured, Spectrum
 from gradience.audit.module import Module
 from gradience.audit.record import AuditRecord, AuditSummary, ModuleAudit, NamedGroup
 from gradience.audit.refusal import listed
 
 
-def record(adapter: Adapter, measured: Measured, *, energy_level: float, fingerprint: str) -> AuditRecord:
-    """The audit of `adapter` from the spectra of its modules, in their order."""
+def record(
+    adapter: Adapter, measured: Measured, *, energy_level: float, fingerprint: str, base: Against | None = None
+) -> AuditRecord:
+    """The audit of `adapter` from the spectra of its modules, in their order; `base` is what they are set against."""
     ranks = ladder.ranks(max(module.r for module in adapter.modules))
     shares = _shares(measured.spectra)
     modules = tuple(
-        _module(module, spectrum, share, energy_level, ranks)
+        relative.added(_module(module, spectrum, share, energy_level, ranks), base)
         for module, spectrum, share in zip(adapter.modules, measured.spectra, shares, strict=True)
     )
     by_layer = pool.by_layer(modules, ranks)
@@ -34,7 +38,8 @@ def record(adapter: Adapter, measured: Measured, *, energy_level: float, fingerp
         by_layer=by_layer,
         by_target=pool.by_target(modules, ranks),
         modules=modules,
-        issues=(*_untrained(modules), *adapter.issues, *measured.issues),
+        base_path=base.given if base else None,
+        issues=(*_untrained(modules), *adapter.issues, *measured.issues, *(base.issues if base else ())),
     )
 
 

@@ -18,13 +18,20 @@ TABLES: Final[Mapping[str, type[msgspec.Struct]]] = {
     "by_target": NamedGroup,
 }
 LEFT_OUT: Final = "singular_values"
+_OPTIONAL: Final = frozenset(
+    field.name
+    for kind in (AuditRecord, AuditSummary, ModuleAudit)
+    for field in msgspec.structs.fields(kind)
+    if field.default is None
+)
 
 
 def pack(record: AuditRecord) -> dict[str, Any]:
     """The `metrics` of a `metrics(kind="lora_audit")` event, as plain JSON-ready values."""
     fields: dict[str, Any] = msgspec.to_builtins(record)
     tables = {name: _columns(kind, fields.pop(name)) for name, kind in TABLES.items()}
-    return {**fields.pop("summary"), **fields, **tables}
+    by_type = {name: told(group) for name, group in fields.pop("by_type").items()}
+    return {**told(fields.pop("summary")), **told(fields), "by_type": by_type, **tables}
 
 
 def unpack(metrics: Mapping[str, Any]) -> AuditRecord:
@@ -35,7 +42,7 @@ def unpack(metrics: Mapping[str, Any]) -> AuditRecord:
     """
     try:
         tables = {name: _rows(kind, metrics[name]) for name, kind in TABLES.items()}
-        summary = {name: metrics[name] for name in AuditSummary.__struct_fields__}
+        summary = {name: metrics[name] for name in AuditSummary.__struct_fields__ if name in metrics}
         return msgspec.convert({**metrics, **tables, "summary": summary}, AuditRecord)
     except (LookupError, TypeError, ValueError) as error:
         raise InputError(f"cannot read the audit in a telemetry event: {error}; audit the adapter again") from error
@@ -46,8 +53,16 @@ def names(kind: type[msgspec.Struct]) -> list[str]:
     return ["name", *(name for name in kind.__struct_fields__ if name not in ("name", LEFT_OUT))]
 
 
+def told(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Without what only some audits measure, where this one did not."""
+    return {name: value for name, value in fields.items() if value is not None or name not in _OPTIONAL}
+
+
 def _columns(kind: type[msgspec.Struct], rows: list[dict[str, Any]]) -> dict[str, list[Any]]:
-    return {name: [row[name] for row in rows] for name in names(kind)}
+    table = {name: [row[name] for row in rows] for name in names(kind)}
+    return {
+        name: column for name, column in table.items() if name not in _OPTIONAL or any(v is not None for v in column)
+    }
 
 
 def _rows(kind: type[msgspec.Struct], table: Mapping[str, Any]) -> list[dict[str, Any]]:

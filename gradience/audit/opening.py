@@ -13,9 +13,7 @@ from gradience.references import Fetched
 
 
 @contextmanager
-def opened(
-    place: str | PathLike[str] | Fetched, *, initial: str | PathLike[str] | None = None
-) -> Iterator[Adapter]:
+def opened(place: str | PathLike[str] | Fetched, *, initial: str | PathLike[str] | None = None) -> Iterator[Adapter]:
     """The adapter at `place`, less the one at `initial` where that is given; references are fetched first.
 
     Raises:

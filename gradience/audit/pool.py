@@ -43,7 +43,13 @@ def group(modules: Sequence[ModuleAudit], ranks: Sequence[int]) -> dict[str, Any
 
 def pooled(modules: Sequence[ModuleAudit]) -> dict[str, Any]:
     """The fields of `Pooled` over some modules, at least one."""
-    return {"n_layers": len(modules), "rank_waste": rank_waste(modules), **_shape(modules), **_size(modules)}
+    return {
+        "n_layers": len(modules),
+        "rank_waste": rank_waste(modules),
+        **_shape(modules),
+        **_size(modules),
+        **_against_base(modules),
+    }
 
 
 def energy_kept(modules: Sequence[ModuleAudit], ranks: Sequence[int]) -> tuple[float, ...]:
@@ -126,3 +132,27 @@ def _size(modules: Sequence[ModuleAudit]) -> dict[str, float]:
         "delta_fro_norm": math.hypot(*(module.delta_fro_norm for module in modules)),
         "delta_nuclear_norm": sum(module.delta_nuclear_norm for module in modules),
     }
+
+
+def _against_base(modules: Sequence[ModuleAudit]) -> dict[str, float | None]:
+    """Means, medians, ... over the modules whose base weight was measured."""
+    overs: dict[str, Callable[[list[float]], float]] = {
+        "mean": statistics.fmean,
+        "median": statistics.median,
+        "p90": partial(percentile, q=0.9),
+    }
+    return {
+        "n_layers_with_udr": _over(modules, "udr", len),
+        **{
+            f"{name}_{key}": _over(modules, name, over)
+            for name in ("udr", "udr_f", "sdi")
+            for key, over in overs.items()
+        },
+        "udr_max": _over(modules, "udr", max),
+        "fraction_udr_gt_0_1": _over(modules, "udr", partial(_share_above, limit=0.1)),
+        "fraction_udr_gt_0_3": _over(modules, "udr", partial(_share_above, limit=0.3)),
+    }
+
+
+def _share_above(values: Sequence[float], limit: float) -> float:
+    return sum(value > limit for value in values) / len(values)

@@ -69,9 +69,33 @@ class ModuleAudit(msgspec.Struct, frozen=True, kw_only=True):
     sigma_floor: float  # absolute error bound of the smallest singular values
     method: str  # gram | qr
     singular_values: tuple[float, ...] = ()
+    base_sigma_max: float | None = None  # ‖W‖₂ of the base weight; this and all below only with a base model
+    base_sigma_error: float | None = None  # how far off base_sigma_max may be
+    base_fro_norm: float | None = None  # ‖W‖_F
+    udr: float | None = None  # update dominance ratio ‖ΔW‖₂ / ‖W‖₂
+    udr_f: float | None = None  # ‖ΔW‖_F / ‖W‖_F
+    sdi: float | None = None  # log10(udr); none for an update of zero
 
 
-class Pooled(msgspec.Struct, frozen=True, kw_only=True):
+class BaseRelative(msgspec.Struct, frozen=True, kw_only=True):
+    """How large the updates of some modules are beside their base weights; None where no weight was measured."""
+
+    n_layers_with_udr: int | None = None
+    udr_mean: float | None = None
+    udr_median: float | None = None
+    udr_p90: float | None = None
+    udr_max: float | None = None
+    fraction_udr_gt_0_1: float | None = None
+    fraction_udr_gt_0_3: float | None = None
+    udr_f_mean: float | None = None
+    udr_f_median: float | None = None
+    udr_f_p90: float | None = None
+    sdi_mean: float | None = None
+    sdi_median: float | None = None
+    sdi_p90: float | None = None
+
+
+class Pooled(BaseRelative, frozen=True, kw_only=True):
     """Some modules together. Norms are those of the block-diagonal matrix of their updates."""
 
     n_layers: int  # modules; the public release's name
@@ -143,6 +167,7 @@ class AuditRecord(msgspec.Struct, frozen=True, kw_only=True):
     by_layer: tuple[NamedGroup, ...]  # modules outside of any layer are in none
     by_target: tuple[NamedGroup, ...]
     modules: tuple[ModuleAudit, ...]
+    base_path: str | None = None  # the base model that the updates were set against, as given
     issues: tuple[str, ...] = ()  # "code: one sentence"
 
     def __str__(self) -> str:

@@ -12,7 +12,7 @@ import msgspec
 from gradience import audit
 from gradience.audit.record import ENERGY_LEVEL, AuditRecord
 from gradience.cli.options import together
-from gradience.cli.path import A_PLACE
+from gradience.cli.path import A_PATH, A_PLACE
 from gradience.references import Fetched
 
 
@@ -23,6 +23,7 @@ class Input(msgspec.Struct, frozen=True, kw_only=True):
     all_checkpoints: bool
     energy_level: float
     device: str
+    base_model: Path | None
 
 
 options: Final = together(
@@ -36,6 +37,7 @@ options: Final = together(
     click.option("--all-checkpoints", is_flag=True, help="Audit every checkpoint in the directory: one row each."),
     click.option("--energy-level", type=click.FloatRange(0, 1, min_open=True), default=ENERGY_LEVEL, show_default=True),
     click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda|mps"),
+    click.option("--base-model", type=A_PATH, metavar="DIR", help="Set the updates against the weights of this model."),
 )
 
 
@@ -46,7 +48,13 @@ def measure(place: Path | Fetched, asked: Input) -> AuditRecord:
         GradienceError: the adapter cannot be audited.
     """
     with _progress() as progress:
-        return audit.audit(place, energy_level=asked.energy_level, device=asked.device, progress=progress)
+        return audit.audit(
+            place,
+            energy_level=asked.energy_level,
+            device=asked.device,
+            base_model=asked.base_model,
+            progress=progress,
+        )
 
 
 @contextmanager

@@ -161,6 +161,7 @@ def _is_same(metrics: Mapping[str, Any], record: AuditRecord) -> bool:
         and adapter.get("fingerprint") == record.adapter.fingerprint
         and metrics.get("audit_version") == record.audit_version
         and metrics.get("energy_level") == record.energy_level
+        and metrics.get("base_path") == record.base_path
     )
 
 

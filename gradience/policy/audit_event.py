@@ -147,7 +147,7 @@ def _candidates(record: AuditRecord) -> CandidateColumns:
 
 
 def _group(group: NamedGroup) -> dict[str, Any]:
-    return {"name": group.name, **msgspec.to_builtins(group)}
+    return {"name": group.name, **columns.told(msgspec.to_builtins(group))}
 
 
 def _layer_data(rows: Iterable[ModuleAudit]) -> LayerData:

@@ -9,7 +9,7 @@ import click
 from gradience.audit.record import AdapterInfo, AuditRecord, AuditSummary, GroupSummary, ModuleAudit, NamedGroup
 from gradience.policy import audit_event, ranks
 from gradience.policy.advice import Advice, Verdict
-from gradience.report import finding_text, module_rows
+from gradience.report import base_text, finding_text, module_rows
 from gradience.report.layout import block, heading, labelled, table
 from gradience.report.module_rows import Wanted
 from gradience.report.numbers import count, fixed, megabytes, number, percent
@@ -52,6 +52,7 @@ def render(record: AuditRecord, advice: Advice, *, further: Iterable[str] = (), 
         *_findings(advice, verbose=verbose),
         *block("Candidate ranks, for compression after training", _candidates(record, advice)),
         *block(f"By module type {_QUANTILES}", _types(record)),
+        *base_text.lines(record),
         *further,
         *(block("Notes", notes) if notes else []),
     ]
