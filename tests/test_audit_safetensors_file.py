@@ -6,9 +6,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+import safetensors
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
+from safetensors.numpy import save
 
 from gradience.audit import safetensors_file
 from gradience.errors import AdapterError
@@ -47,6 +50,9 @@ def test_a_tensor_is_placed_absolutely(tmp_path: Path) -> None:
         (b'{"x": {"dtype": "F32", "shape": [1' + b"0" * 5000 + b'], "data_offsets": [0, 24]}}', 24, "not valid|shape"),
         ({"a\nb": ENTRY}, 24, "impossible name"),
         ({"a" * 5000: ENTRY}, 24, "impossible name"),
+        ({"__metadata__": {"format": 1}, "x": ENTRY}, 24, "not valid"),
+        ({"__metadata__": [], "x": ENTRY}, 24, "not valid"),
+        (b'{"__metadata__": {}, "__metadata__": {}}', 0, "more than tensors"),
         (b"[1, 2]", 24, "not valid"),
         (b'{"x": ' + b"[" * 100_000, 24, "not valid"),
         (b'{"\xff": 1}', 24, "not valid"),
@@ -112,3 +118,60 @@ def test_a_damaged_header_never_gives_a_traceback(tmp_path: Path, flips: list[tu
     with suppress(AdapterError):
         tensors = safetensors_file.header(file)
         assert all(tensor.offset + tensor.nbytes <= len(raw) for tensor in tensors.values())
+
+
+KEYS = st.text(st.characters(codec="utf-8"), max_size=12).filter(
+    lambda key: key.isprintable() and key != "__metadata__"
+)
+ARRAYS = st.tuples(
+    st.sampled_from(["float64", "float32", "float16", "int64", "uint8", "bool"]),
+    st.lists(st.integers(0, 5), max_size=4),
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
+@given(
+    tensors=st.dictionaries(KEYS, ARRAYS, max_size=8),
+    metadata=st.none() | st.dictionaries(KEYS, KEYS, min_size=1, max_size=3),
+)
+def test_what_the_library_writes_is_read_as_the_library_reads_it(
+    tmp_path: Path, tensors: dict[str, tuple[str, list[int]]], metadata: dict[str, str] | None
+) -> None:
+    """Same names, types, shapes and bytes, for any tensors whose names can be printed."""
+    arrays = {
+        key: np.random.default_rng(0).integers(0, 2, shape).astype(dtype) for key, (dtype, shape) in tensors.items()
+    }
+    raw = save(arrays, metadata)
+    file = tmp_path / "a.safetensors"
+    file.write_bytes(raw)
+    found = safetensors_file.header(file)
+    assert found.keys() == arrays.keys()
+    for key, entry in safetensors.deserialize(raw):  # type: ignore[no-untyped-call]
+        tensor = found[key]
+        assert (tensor.dtype, list(tensor.shape)) == (entry["dtype"], entry["shape"])
+        assert raw[tensor.offset : tensor.offset + tensor.nbytes] == bytes(entry["data"])
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=500)
+@given(
+    flips=st.lists(st.tuples(st.integers(0, 200), st.sampled_from(b'0123456789{}[]",: xF')), min_size=1, max_size=3),
+    cut=st.integers(0, 3),
+)
+def test_what_is_read_the_library_reads_alike(tmp_path: Path, flips: list[tuple[int, int]], cut: int) -> None:
+    """No damage to a file makes it one that only we accept, or that we understand otherwise."""
+    arrays: dict[str, np.ndarray] = {
+        "a": np.ones((2, 3), np.float32),
+        "b": np.ones(4, np.float16),
+        "c": np.ones((1, 1)),
+    }
+    raw = bytearray(save(arrays, {"format": "pt"}))
+    for place, value in flips:
+        raw[8 + place % (len(raw) - 8)] = value
+    file = tmp_path / "a.safetensors"
+    file.write_bytes(raw[: len(raw) - cut])
+    with suppress(AdapterError):
+        found = safetensors_file.header(file)
+        assume(all(tensor.dtype in safetensors_file.ITEM_BYTES for tensor in found.values()))
+        theirs = dict(safetensors.deserialize(bytes(raw[: len(raw) - cut])))  # type: ignore[no-untyped-call]
+        assert found.keys() == theirs.keys()
+        assert all(list(tensor.shape) == theirs[key]["shape"] for key, tensor in found.items())

@@ -44,6 +44,7 @@ class _Entry(msgspec.Struct, frozen=True):
 
 _ENTRIES = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ENTRY = msgspec.json.Decoder(_Entry)
+_METADATA = msgspec.json.Decoder(dict[str, str] | None)
 
 
 def header(path: Path) -> dict[str, Tensor]:
@@ -68,7 +69,7 @@ def _tensors(path: Path, raw: bytes, *, data: int, size: int) -> dict[str, Tenso
     _check_count(path, raw)
     try:
         entries = _ENTRIES.decode(raw)
-        entries.pop("__metadata__", None)
+        _METADATA.decode(entries.pop("__metadata__", msgspec.Raw(b"null")))
         tensors = [_tensor(path, key, _ENTRY.decode(entry), data) for key, entry in entries.items()]
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise refuse(path, f"its safetensors header is not valid ({quoted(error)})", _AGAIN) from error
@@ -82,7 +83,7 @@ def _check_count(path: Path, raw: bytes) -> None:
     count = raw.count(b'"data_offsets"')
     if count > _MOST:
         raise refuse(path, f"its header names {count} tensors, more than any adapter has", "check that it is one")
-    if raw.count(b":") > 4 * count + _COLONS:
+    if raw.count(b":") > 4 * count + _COLONS or raw.count(b'"__metadata__"') > 1:
         raise refuse(path, "its header holds far more than tensors", _AGAIN)
 
 
