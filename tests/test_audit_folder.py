@@ -1,6 +1,7 @@
 """Which directory is an adapter, and what to say about the others."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -196,3 +197,17 @@ def test_the_step_of_a_final_adapter_is_in_the_trainer_state(tmp_path: Path, sta
     touch(tmp_path, "adapter_config.json", "adapter_model.bin")
     (tmp_path / "trainer_state.json").write_text(state)
     assert folder.find(tmp_path).step == step
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_in_place_of_the_state_costs_the_note_and_no_wait(tmp_path: Path) -> None:
+    """Nobody ever writes into it."""
+    touch(tmp_path, "adapter_config.json", "adapter_model.bin")
+    os.mkfifo(tmp_path / "trainer_state.json")
+    assert folder.find(tmp_path).step is None
+
+
+def test_a_refusal_is_one_printable_line_whatever_names_say(tmp_path: Path) -> None:
+    """The names of directories come from outside too, also in what to do."""
+    touch(tmp_path, "a\nb\x1b[2J/adapter_config.json")
+    assert refusal(tmp_path).isprintable()

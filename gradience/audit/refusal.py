@@ -11,12 +11,12 @@ _FEW = 5  # names that a line can carry
 
 def refuse(path: str | PathLike[str], wrong: str, mend: str) -> AdapterError:
     """The error to raise for `path`."""
-    return AdapterError(f"cannot audit {printable(str(path))}: {wrong}; {mend}")
+    return AdapterError(printable(f"cannot audit {path}: {wrong}; {mend}"))
 
 
 def quoted(text: object) -> str:
     """Something that a file says, safe to print and short."""
-    return f"'{_clipped(printable(str(text)))}'"
+    return f"'{_clipped(printable(str(text)[: _WIDTH + 1]))}'"
 
 
 def listed(names: Sequence[str]) -> str:
@@ -32,7 +32,9 @@ def named(names: Sequence[str]) -> str:
 
 def printable(text: str) -> str:
     """Text of a file or a path on one line, without what could steer a terminal."""
-    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
 
 
 def _clipped(text: str) -> str:

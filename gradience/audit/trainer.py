@@ -9,7 +9,7 @@ CONFIG = "adapter_config.json"
 STATE = "trainer_state.json"
 
 _CHECKPOINT = re.compile(r"checkpoint-(\d{1,18})$")
-_STATE_LIMIT = 64 << 20  # bytes of a state file that are worth parsing for one or two notes
+_STATE_LIMIT = 8 << 20  # bytes of a state file that are worth parsing for notes: it may take thirty times as many
 
 
 def home(folder: Path) -> Path | None:
@@ -55,7 +55,8 @@ def _state(folder: Path) -> dict[str, Any]:
     """Only notes: a state that cannot be read costs them, not the audit."""
     file = folder / STATE
     try:
-        state = json.loads(file.read_bytes()) if file.stat().st_size <= _STATE_LIMIT else None
+        usable = file.is_file() and file.stat().st_size <= _STATE_LIMIT  # a pipe would block
+        state = json.loads(file.read_bytes()) if usable else None
     except (OSError, ValueError, RecursionError):
         return {}
     return state if isinstance(state, dict) else {}
