@@ -207,3 +207,13 @@ def test_the_gpu_gives_the_numbers_of_the_cpu(tmp_path: Path, exact: bool) -> No
     for cpu, gpu in pairs:
         assert gpu.values == pytest.approx(cpu.values, rel=1e-9, abs=cpu.floor)
         assert gpu.method == cpu.method
+
+
+def test_a_rank_far_beyond_its_layer_is_refused(tmp_path: Path) -> None:
+    """The Gram of two thin factors of some kilobytes would take gigabytes."""
+    stem = "base_model.model.q"
+    tensors = {f"{stem}.lora_A.weight": torch.ones(30_000, 1), f"{stem}.lora_B.weight": torch.ones(2, 30_000)}
+    write(tmp_path, tensors)
+    (tmp_path / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 30_000}))
+    with pytest.raises(AdapterError, match="rank 30000, but the layer is 2 x 1"):
+        survey.measure(adapter.load(tmp_path))

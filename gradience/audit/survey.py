@@ -20,11 +20,12 @@ from gradience.audit.adapter import Adapter
 from gradience.audit.bench import Bench, Wide
 from gradience.audit.measured import Balance, Measured, Spectrum
 from gradience.audit.module import Module
-from gradience.audit.refusal import listed, refuse
+from gradience.audit.refusal import listed, quoted, refuse
 
 _WORKERS = 8  # reading the file limits more of them
 _WORK_FLOP = 4e9  # a twentieth of a second of one core: less does not pay for a second worker
 _CHUNK_BYTES = 4 << 20  # of Grams solved together; the gain of a batch ends well below
+_RANK = 1024  # up to which a rank may be larger than the layer that it is for
 _CHUNK = 32  # modules, so that workers share evenly and progress moves
 
 
@@ -41,6 +42,7 @@ def measure(
         AdapterError: a factor is not finite, or the file changed under the reader.
         InputError: the device is not there.
     """
+    _check_ranks(adapter)
     choice = devices.choose(device, adapter)
     found: dict[str, Spectrum | None] = {}
     with _caller_threads(), _Pool(adapter, choice.device, exact=exact) as pool:
@@ -142,6 +144,15 @@ def _spectrum(
     if not all(map(math.isfinite, (scaled[0], shared.a_norm, shared.b_norm))):
         return None
     return Spectrum(values=scaled, floor=floor * factor, method=method, balance=shared if module.is_pair else None)
+
+
+def _check_ranks(adapter: Adapter) -> None:
+    """A Gram has r x r numbers: two thin factors of a few kilobytes must not ask for gigabytes."""
+    for module in adapter.modules:
+        if module.r > max(_RANK, min(module.in_features, module.out_features)):
+            shape = f"{module.out_features} x {module.in_features}"
+            wrong = f"{quoted(module.name)} has rank {module.r}, but the layer is {shape}"
+            raise refuse(adapter.files.weights, wrong, "check that these are the factors of a LoRA adapter")
 
 
 def _check_finite(adapter: Adapter, spectra: Sequence[Spectrum | None]) -> None:
