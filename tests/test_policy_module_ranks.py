@@ -74,6 +74,15 @@ def test_the_alpha_keeps_the_scale(make_record: MakeRecord, use_rslora: bool, sc
     assert suggested(scaled).lora_alpha == alpha
 
 
+@pytest.mark.parametrize("r", range(1, 50))
+def test_a_rank_that_stays_has_its_alpha(make_record: MakeRecord, r: int) -> None:
+    """Whatever dividing and multiplying by r did to the last bit."""
+    record = make_record({"layers.0.q_proj": [1.0] * r}, energy_level=1.0, use_rslora=bool(r % 2))
+    (module,) = record.modules
+    scaled = msgspec.structs.replace(module, scale=7 / (r**0.5 if r % 2 else r))
+    assert suggested(msgspec.structs.replace(record, modules=(scaled,))).lora_alpha == 7
+
+
 def test_an_alpha_that_is_no_whole_number_stays_exact(make_record: MakeRecord) -> None:
     """RsLoRA at rank 2 with scale 1 needs √2."""
     record = make_record({"layers.0.q_proj": [2.0, 2.0, 0.0, 0.0]}, use_rslora=True)

@@ -92,7 +92,7 @@ def _row(record: AuditRecord, module: ModuleAudit) -> ModuleRank:
         r=module.r,
         energy_rank=module.energy_rank,
         suggested_rank=rank,
-        alpha=module.alpha if rank == module.r else module.scale * divisor,
+        alpha=_tidy(module.scale * divisor),
         energy_kept=1.0 - _lost(record, module, rank),
     )
 
@@ -118,6 +118,12 @@ def _is_exact(names: Iterable[str], keys: Mapping[str, object]) -> bool:
         return False
     lookup = Lookup(keys)
     return all(lookup.matches(name)[:1] == [name] * (name in keys) for name in names)
+
+
+def _tidy(number: float) -> float:
+    """What is a whole number but for rounding, as that number: 7 / 3 * 3 need not be 7."""
+    nearest = round(number)
+    return float(nearest) if math.isclose(number, nearest, rel_tol=1e-12) else number
 
 
 def _whole(number: float) -> float:
