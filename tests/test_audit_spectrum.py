@@ -147,3 +147,12 @@ def test_a_factor_without_a_size_stays(value: float) -> None:
     factor = torch.full((1, 2), value, dtype=torch.float64)
     assert spectrum.unit(factor) == 0
     torch.testing.assert_close(factor, torch.full((1, 2), value, dtype=torch.float64), equal_nan=True)
+
+
+def test_the_difference_of_two_equals_is_zero() -> None:
+    """What lies below its floor as a whole is rounding, and rounding has no ranks."""
+    generator = torch.Generator().manual_seed(0)
+    a, b = (torch.randn(4, width, generator=generator, dtype=torch.float64) for width in (30, 20))
+    found = spectrum.exact(spectrum.triangle(torch.cat([b, -b]).mT), spectrum.triangle(torch.cat([a, a]).mT))
+    assert found.values.tolist() == [0.0] * 8
+    assert found.floor > 0

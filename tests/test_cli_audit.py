@@ -132,6 +132,16 @@ def test_a_higher_energy_level_asks_for_more_rank(save_adapter: SaveAdapter, tmp
     assert [(one["energy_level"], one["suggested_rank_p90"]) for one in levels] == [(0.45, 4), (0.95, 8)]
 
 
+def test_the_adapter_before_training_is_subtracted(save_adapter: SaveAdapter, tmp_path: Path) -> None:
+    """--initial names it; without it an adapter that began from a piece of the base is refused."""
+    after = save_adapter(tmp_path / "after", needed=16, init_lora_weights="pissa")
+    before = save_adapter(tmp_path / "before", needed=4)
+    assert "--initial DIR" in _audit(after).stderr
+    document = json.loads(_audit(after, "--initial", before, "--json", "--layers").stdout)
+    assert (document["adapter"]["initial"], document["advice"]["verdict"]) == (str(before), "abstain")
+    assert {row["r"] for row in document["layer_data"]["layer_rows"]} == {32}
+
+
 def test_an_untrained_adapter_fails_the_bar_for_errors(save_adapter: SaveAdapter, tmp_path: Path) -> None:
     """Exit code 3 with the reason on stderr; without a bar 0."""
     adapter = save_adapter(tmp_path / "a", needed=0)

@@ -80,7 +80,7 @@ def test_a_refusal_is_an_answer(tmp_path: Path, order: Order) -> None:
 def test_a_fault_of_ours_costs_one_adapter(order: Order, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its row names the error, and the rest is done."""
 
-    def fail(*_: Any) -> None:
+    def fail(*_: Any, **__: Any) -> None:
         raise KeyError("x")
 
     monkeypatch.setattr(adapter, "load", fail)

@@ -129,3 +129,29 @@ def test_every_text_of_a_finding_fits_the_recorder(make_record: MakeRecord, spec
         texts = [text for text in msgspec.to_builtins(finding).values() if isinstance(text, str)]
         assert max(map(len, texts)) < TEXT_LIMIT
         assert not [word for word in FORBIDDEN if word in " ".join(texts).lower()]
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [({"use_dora": True}, "DoRA"), ({"initial": "pissa_init", "init_lora_weights": "pissa"}, "difference of two")],
+)
+def test_a_spectrum_that_is_no_rank_of_the_factors_withholds_advice(
+    make_record: MakeRecord, fields: dict[str, str | bool], says: str
+) -> None:
+    """DoRA's direction, and the difference from the adapter before training."""
+    advice = advise(make_record({"0.q_proj": AMPLE}, **fields))
+    assert (advice.verdict, advice.suggested_rank) == ("abstain", None)
+    assert says in advice.recommendations[0].message
+    assert "init_lora_weights" not in advice.recommendations[0].message
+
+
+@pytest.mark.parametrize(("kind", "peft_type"), [("expert", "LORA"), ("conv", "LORA"), ("linear", "ADALORA")])
+def test_the_test_of_a_rank_names_only_tools_that_can_do_it(make_record: MakeRecord, kind: str, peft_type: str) -> None:
+    """PEFT converts linear layers of LoRA alone."""
+    record = make_record({"0.q_proj": AMPLE}, peft_type=peft_type)
+    other = tuple(msgspec.structs.replace(module, kind=kind) for module in record.modules)
+    test = _finding(advise(msgspec.structs.replace(record, modules=other)), "over_provisioned").test
+    assert test is not None
+    assert test.startswith("Cut each module's update to rank 4 by SVD (PEFT's save_as_lora does not take ")
+    assert len(test) < TEXT_LIMIT
+    assert test.endswith("refutes it.")

@@ -1,6 +1,7 @@
 from collections.abc import Callable
 
 import click
+import msgspec
 
 from gradience.audit.record import AuditRecord
 from gradience.policy.advice import advise
@@ -83,3 +84,13 @@ def test_names_from_the_file_cannot_steer_the_terminal(make_record: MakeRecord) 
     """Module names, paths and the base model are printed without their control characters."""
     record = make_record({"0.\x1b[2Jq_proj": AMPLE}, base_model="org/\x1b]0;x\x07", peft_dir="\x1b[31mout")
     assert "\x1b" not in _text(record, Wanted())
+
+
+def test_what_is_not_plain_lora_on_linear_layers_is_told(make_record: MakeRecord) -> None:
+    """The kind of a module stands by its type, a variant by the adapter's own settings."""
+    record = make_record({"0.mlp": AMPLE}, use_dora=True, use_rslora=True, initial="before")
+    (module,) = record.modules
+    kinds = (msgspec.structs.replace(module, kind="expert"),)
+    text = _text(msgspec.structs.replace(record, modules=kinds), wanted=Wanted())
+    assert "rsLoRA DoRA less its start" in text
+    assert "mlp (expert)" in text

@@ -29,6 +29,7 @@ class Adapter(msgspec.Struct, frozen=True, kw_only=True):
     files: Files
     info: AdapterInfo
     modules: tuple[Module, ...]
+    initial: Files | None = None  # those of the adapter before training, which is subtracted
     issues: tuple[str, ...] = ()
 
 
@@ -67,6 +68,7 @@ def _less(after: Adapter, initial: str | PathLike[str]) -> Adapter:
     return msgspec.structs.replace(
         after,
         modules=difference.modules(files, after.modules, before.modules),
+        initial=files,
         info=msgspec.structs.replace(after.info, initial=files.given),
         issues=(difference.issue(files), *kept),
     )

@@ -77,10 +77,15 @@ def triangle(columns: Tensor) -> Tensor:
 
 
 def exact(left: Tensor, right: Tensor) -> Exact:
-    """The spectrum of B @ A from the triangles of B and of Aᵀ: about twice the cost of Grams, and no squaring."""
+    """The spectrum of B @ A from the triangles of B and of Aᵀ: about twice the cost of Grams, and no squaring.
+
+    One that lies below its floor as a whole is nothing but rounding, as of a difference of two equals: zeros.
+    """
     r = left.shape[1]
     values = torch.linalg.svdvals(left @ right.mT)
     floor = 4 * _ROUNDING * r * float(torch.linalg.matrix_norm(left)) * float(torch.linalg.matrix_norm(right))
+    if values.numel() and float(values[0]) <= floor:
+        values = torch.zeros_like(values)
     return Exact(torch.nn.functional.pad(values, (0, r - values.numel())), floor)
 
 

@@ -20,6 +20,7 @@ class Input(msgspec.Struct, frozen=True, kw_only=True):
     """The adapter, and how it is to be measured; a field for each option."""
 
     peft_dir: str
+    initial: Path | None
     all_checkpoints: bool
     energy_level: float
     device: str
@@ -34,6 +35,7 @@ options: Final = together(
         metavar="DIR|REF",
         help="The directory that PEFT saved the adapter to, or hf://, s3://, runs:/, models:/, wandb:// and the like.",
     ),
+    click.option("--initial", type=A_PATH, metavar="DIR", help="The adapter before training, to be subtracted."),
     click.option("--all-checkpoints", is_flag=True, help="Audit every checkpoint in the directory: one row each."),
     click.option("--energy-level", type=click.FloatRange(0, 1, min_open=True), default=ENERGY_LEVEL, show_default=True),
     click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda|mps"),
@@ -50,6 +52,7 @@ def measure(place: Path | Fetched, asked: Input) -> AuditRecord:
     with _progress() as progress:
         return audit.audit(
             place,
+            initial=asked.initial,
             energy_level=asked.energy_level,
             device=asked.device,
             base_model=asked.base_model,

@@ -159,6 +159,7 @@ def _is_same(metrics: Mapping[str, Any], record: AuditRecord) -> bool:
         isinstance(adapter, Mapping)
         and record.adapter.fingerprint is not None
         and adapter.get("fingerprint") == record.adapter.fingerprint
+        and adapter.get("initial") == record.adapter.initial
         and metrics.get("audit_version") == record.audit_version
         and metrics.get("energy_level") == record.energy_level
         and metrics.get("base_path") == record.base_path

@@ -67,9 +67,10 @@ def _refused(place: str, name: str, why: str) -> Answer:
 def _audited(place: str, order: Order) -> _Audited:
     if order.cache is None:
         return _Audited(audit.audit(place, **order.arguments), "measured")
-    found = adapter.load(place)
+    found = adapter.load(place, initial=order.arguments.get("initial"))
     fingerprint = digest.of(found.files)
-    key = cache.key(fingerprint, order.arguments, found.issues)
+    start = digest.of(found.initial) if found.initial else None
+    key = cache.key(fingerprint, start, order.arguments, found.issues)
     store = Cache(order.cache)
     if known := store.get(key):
         info = msgspec.structs.replace(found.info, fingerprint=fingerprint)

@@ -38,8 +38,9 @@ def untrained(case: AuditCase, _: Thresholds) -> Match | None:
 
 
 def abstained(case: AuditCase, limits: Thresholds) -> Match | None:
-    """The spectrum is not that of the change, or the change is not finished."""
-    reasons = [reason for reason in (_init_reason(case), _early_reason(case, limits)) if reason is not None]
+    """The spectrum is not that of the change, or says nothing of the trained rank, or the change is not finished."""
+    tested = (_init_reason(case), _difference_reason(case), _dora_reason(case), _early_reason(case, limits))
+    reasons = [reason for reason in tested if reason is not None]
     return Match(facts={"reason": "; ".join(reasons), "reasons": reasons}) if reasons else None
 
 
@@ -60,6 +61,7 @@ def over_provisioned(case: AuditCase, _: Thresholds) -> Match | None:
         "worst_module": cut.worst_module,
         "params_saved": table[-1].params - cut.params,
         "params_saved_share": 1.0 - cut.params / table[-1].params,
+        "way": _way_to_compress(case.record, cut.rank),
     }
     return Match(facts=facts)
 
@@ -97,11 +99,32 @@ def energy_concentrated(case: AuditCase, limits: Thresholds) -> Match | None:
     return Match(facts=facts, scope="layers")
 
 
+def _way_to_compress(record: AuditRecord, rank: int) -> str:
+    """How to get the adapter that would test the suggestion; PEFT's own conversion takes linear layers of LoRA."""
+    kinds = sorted({module.kind for module in record.modules} - {"linear"})
+    if record.adapter.peft_type == "LORA" and not kinds:
+        return f"With PEFT >= 0.19: save_as_lora(OUT, model, rank={rank})"
+    what = " and ".join(kinds) or record.adapter.peft_type
+    return f"Cut each module's update to rank {rank} by SVD (PEFT's save_as_lora does not take {what})"
+
+
 def _init_reason(case: AuditCase) -> str | None:
     init = str(case.record.adapter.init_lora_weights).lower()
-    if init in PLAIN_INITS:
+    if init in PLAIN_INITS or case.record.adapter.initial is not None:
         return None
     return f"init_lora_weights={init} starts from B @ A that is not zero, so the factors are not the change alone"
+
+
+def _difference_reason(case: AuditCase) -> str | None:
+    if case.record.adapter.initial is None:
+        return None
+    return "the change is the difference of two adapters, of up to twice the rank: it suggests no rank for either"
+
+
+def _dora_reason(case: AuditCase) -> str | None:
+    if not case.record.adapter.use_dora:
+        return None
+    return "DoRA rescales the sum of base weight and B @ A, so the spectrum of B @ A is not that of its update"
 
 
 def _early_reason(case: AuditCase, limits: Thresholds) -> str | None:
@@ -181,7 +204,7 @@ RULES: Final[tuple[Rule[AuditCase], ...]] = (
         thresholds={"share_of_r_max": ranks.WORTH_TESTING_SHARE, "r_min": ranks.WORTH_TESTING_RANK, "quantile": 0.9},
         hypothesis="Compressing the trained adapter to rank {suggested_rank} keeps held-out quality: {energy_kept:.1%} "
         "of the energy stays, {params_saved_share:.0%} of the parameters go.",
-        test="With PEFT >= 0.19: save_as_lora(OUT, model, rank={suggested_rank}); then the same held-out evaluation "
+        test="{way}; then the same held-out evaluation "
         "of both adapters. A drop beyond one standard error, or 0.5% of the metric, refutes it.",
         limits="Not shown: that training at rank {suggested_rank} would do as well. Energy is blind to the data; "
         "a quantised base must be the same one in both evaluations.",

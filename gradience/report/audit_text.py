@@ -93,13 +93,18 @@ def _header(record: AuditRecord, advice: Advice) -> list[str]:
 
 def _adapter(adapter: AdapterInfo, summary: AuditSummary) -> str:
     parts = [
-        f"{adapter.peft_type} r={adapter.r} alpha={number(adapter.lora_alpha)}{' rsLoRA' * adapter.use_rslora}",
+        f"{adapter.peft_type} r={adapter.r} alpha={number(adapter.lora_alpha)}{_variants(adapter)}",
         f"{summary.n_layers} modules",
         f"{count(summary.total_lora_params)} parameters",
         *([adapter.dtype] if adapter.dtype else []),
         *([f"step {adapter.step}"] if adapter.step is not None else []),
     ]
     return ", ".join(parts)
+
+
+def _variants(adapter: AdapterInfo) -> str:
+    words = {"rsLoRA": adapter.use_rslora, "DoRA": adapter.use_dora, "less its start": adapter.initial is not None}
+    return "".join(f" {word}" for word, holds in words.items() if holds)
 
 
 def _suggestion(advice: Advice) -> str:
@@ -187,7 +192,7 @@ def _cell(value: str | float | None) -> str:
 def _module(row: ModuleAudit) -> tuple[str, ...]:
     return (
         row.name,
-        row.module_type,
+        row.module_type if row.kind in ("linear", row.module_type) else f"{row.module_type} ({row.kind})",
         str(row.r),
         str(row.energy_rank_90),
         str(row.energy_rank_95),
