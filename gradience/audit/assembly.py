@@ -17,6 +17,7 @@ from gradience.audit.refusal import listed, quoted, refuse
 _DTYPES = frozenset({"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"})
 _GATHER = "gather the parameters (DeepSpeed ZeRO-3, FSDP) and save the adapter again"
 _OTHER_RUN = "put the config of this training run beside it"
+_MOST_TARGETS = 10_000_000  # parameters times modules: some seconds of looking which parameter belongs to which
 _WRAPPED = ".base_layer"
 _OUT_PROJ = ".base_layer.out_proj"  # MultiheadAttention is wrapped as a whole, and its output projection inside it
 
@@ -38,8 +39,9 @@ def assemble(files: tuple[Path, Path], settings: LoraConfig, pairs: Mapping[str,
     """
     config, weights = files
     patterns = {} if settings.is_adalora else settings.rank_pattern or {}
-    ranks = Values(config, "rank_pattern", patterns, settings.r)
-    alphas = Values(config, "alpha_pattern", settings.alpha_pattern or {}, settings.lora_alpha)
+    names = _owners(weights, settings, pairs)
+    ranks = Values(config, "rank_pattern", patterns, settings.r, names=names)
+    alphas = Values(config, "alpha_pattern", settings.alpha_pattern or {}, settings.lora_alpha, names=names)
     bench = _Assembly(weights, settings, pairs, ranks, alphas)
     modules = sorted(bench.modules(), key=lambda module: _natural(module.name))
     if not modules:
@@ -149,6 +151,16 @@ def _wrapped(pairs: Mapping[str, Pair]) -> dict[str, dict[int, Pair]]:
             name = name.removesuffix(_WRAPPED)
         found.setdefault(name, {})[(len(path) - len(name)) // len(_WRAPPED)] = pair
     return found
+
+
+def _owners(weights: Path, settings: LoraConfig, pairs: Mapping[str, Pair]) -> list[str]:
+    """Every name by which PEFT looks up a rank and an alpha."""
+    wrapped, targets = _wrapped(pairs), settings.target_parameters or ()
+    if len(wrapped) * len(targets) > _MOST_TARGETS:
+        wrong = f"{len(targets)} target_parameters for {len(wrapped)} modules are more than any model has"
+        raise refuse(weights, wrong, _OTHER_RUN)
+    owners = (experts.names(weights, path, len(wrappers), targets) for path, wrappers in wrapped.items())
+    return [name for path, found in zip(wrapped, owners, strict=True) for name in found or [_named(path)[1]]]
 
 
 def _named(path: str) -> tuple[str, str]:

@@ -112,11 +112,11 @@ def _pattern(rows: Iterable[ModuleRank], values: dict[str, Any]) -> dict[str, An
     return {f"^{re.escape(name)}": value for name, value in values.items()}
 
 
-def _is_exact(names: Iterable[str], keys: Mapping[str, object]) -> bool:
+def _is_exact(names: list[str], keys: Mapping[str, object]) -> bool:
     """Whether every module with a key gets its own, and every other module none."""
     if not all(map(_LITERAL.fullmatch, keys)):
         return False
-    lookup = Lookup(keys)
+    lookup = Lookup(keys, names)
     return all(lookup.matches(name)[:1] == [name] * (name in keys) for name in names)
 
 
