@@ -11,12 +11,13 @@ export HF_HUB_OFFLINE := 1
 unexport MLFLOW_TRACKING_URI MLFLOW_EXPERIMENT_NAME MLFLOW_EXPERIMENT_ID MLFLOW_RUN_ID
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench lint clean
+.PHONY: help demo test bench fuzz lint clean
 
 help:
 	@echo "make demo    a real LoRA run, recorded, audited and shown in a local MLflow (a minute, once its environment is there)"
 	@echo "make test    the whole test suite"
 	@echo "make bench   the benchmarks, each with what it is compared to"
+	@echo "make fuzz    20,000 broken adapters through the auditor (FUZZ='--count N --seed N'), compared with a dense reference"
 	@echo "make lint    ruff and mypy"
 	@echo "make clean   remove environments, caches and the demo's output"
 
@@ -38,6 +39,9 @@ test: $(VENV)/installed-test
 
 bench: $(VENV)/installed-test
 	@for bench in tests/benchmarks/bench_*.py; do echo; echo "== $$bench"; $(VENV)/bin/python $$bench || exit 1; done
+
+fuzz: $(VENV)/installed-test
+	$(VENV)/bin/python -m tests.fuzz $(FUZZ)
 
 lint: $(VENV)/installed-test
 	$(VENV)/bin/ruff check
