@@ -20,7 +20,7 @@ LAYERS = (
 )  # fmt: skip
 UPWARD = {("gradience.vnext.mirroring", "gradience.mirror.live")}  # the one way up: a recorder starts its own mirror
 LIBRARIES = {"click", "msgspec", "yaml"}  # what gradience may import anywhere, beside the standard library
-HEAVY = {"numpy", "safetensors", "torch"}  # what only the audit may import
+HEAVY = {"numpy", "safetensors", "threadpoolctl", "torch"}  # what only the audit may import
 TOOLS = {  # each integration: its outside tool and what that brings along
     "gradience_fsspec": {"fsspec"},
     "gradience_hub": {"huggingface_hub"},

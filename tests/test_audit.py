@@ -109,6 +109,20 @@ def test_a_refusal_imports_neither_torch_nor_numpy(adapter_dir: Path, spoil: str
     assert modules == "[]"
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("container", ["safetensors", "bin"])
+def test_an_audit_on_the_cpu_does_not_import_torch(adapter_dir: Path, container: str) -> None:
+    """Importing torch takes many times longer than measuring most adapters."""
+    if container == "bin":
+        (adapter_dir / "adapter_model.safetensors").unlink()
+        torch.save(tensors(), adapter_dir / "adapter_model.bin")
+    program = (
+        f"import sys\nfrom gradience.audit import audit\naudit({str(adapter_dir)!r})\nprint('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == "False\n"
+
+
 def test_a_missing_directory_is_refused_by_both(tmp_path: Path) -> None:
     """Audit and fingerprint give the same line."""
     with pytest.raises(AdapterError) as first:

@@ -9,7 +9,7 @@ from gradience.audit.measured import Balance
 
 def balanced(a: torch.Tensor, b: torch.Tensor, exponents: tuple[int, int] = (0, 0)) -> Balance:
     """The balance of one module."""
-    (found,) = balance.of((a @ a.mT)[None], (b.mT @ b)[None], [exponents])
+    (found,) = balance.of((a @ a.mT)[None].numpy(), (b.mT @ b)[None].numpy(), [exponents])
     return found
 
 

@@ -10,8 +10,6 @@ from gradience.audit import safetensors_file
 from gradience.audit.bench import Bench, Wide
 from gradience.audit.module import Module, Product
 
-CPU = torch.device("cpu")
-
 
 def stored(folder: Path, dtype: torch.dtype = torch.float32) -> dict[str, torch.Tensor]:
     """Random tensors in `a.safetensors`."""
@@ -25,7 +23,7 @@ def stored(folder: Path, dtype: torch.dtype = torch.float32) -> dict[str, torch.
 def update(*products: Product, r: int) -> torch.Tensor:
     """B @ A as a bench puts them together."""
     module = Module(name="m", r=r, alpha=1, scale=1, products=products)
-    bench = Bench([module], CPU)
+    bench = Bench([module])
     a = _whole(bench.inputs(module))
     b = _whole(bench.outputs(module))
     bench.close()
@@ -34,7 +32,7 @@ def update(*products: Product, r: int) -> torch.Tensor:
 
 
 def _whole(wide: Wide) -> torch.Tensor:
-    return torch.ldexp(wide.values, torch.tensor(wide.exponent))
+    return torch.ldexp(torch.from_numpy(wide.values), torch.tensor(wide.exponent))
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])

@@ -139,25 +139,6 @@ def test_workers_change_no_number_and_no_order(tmp_path: Path, workers: int, mon
         assert found.values[0] == pytest.approx(dense(tensors, name)[0])
 
 
-def test_the_callers_threads_are_left_as_they_were(tmp_path: Path) -> None:
-    """Inside a trainer, an audit must not slow down the training that follows."""
-    before = torch.get_num_threads()
-    try:
-        torch.set_num_threads(2)
-        measure(write(tmp_path, drawn()))
-        assert torch.get_num_threads() == 2
-    finally:
-        torch.set_num_threads(before)
-
-
-def test_a_default_device_of_the_caller_does_not_matter(tmp_path: Path) -> None:
-    """`torch.set_default_device` is the caller's own."""
-    folder = write(tmp_path, drawn())
-    expected = measure(folder)
-    with torch.device("meta"):
-        assert measure(folder) == expected
-
-
 def test_progress_ends_with_all_modules(tmp_path: Path) -> None:
     """Called on the way with the modules done and the modules in all."""
     calls: list[tuple[int, int]] = []
@@ -193,20 +174,9 @@ def test_a_reader_uses_one_buffer(tmp_path: Path) -> None:
     """What it returns is the same memory each time: peak memory is that of the largest factor."""
     loaded = adapter.load(write(tmp_path, drawn()))
     reader = factors.Reader(1 << 16)
-    places = {reader.read(module.products[0].a).data_ptr() for module in loaded.modules}
+    places = {reader.read(module.products[0].a).ctypes.data for module in loaded.modules}
     reader.close()
     assert len(places) == 1
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
-@pytest.mark.parametrize("exact", [False, True])
-def test_the_gpu_gives_the_numbers_of_the_cpu(tmp_path: Path, exact: bool) -> None:
-    """Same formulas, same certificate; only rounding differs."""
-    folder = write(tmp_path, drawn(torch.bfloat16))
-    pairs = zip(measure(folder, exact=exact).spectra, measure(folder, device="cuda", exact=exact).spectra, strict=True)
-    for cpu, gpu in pairs:
-        assert gpu.values == pytest.approx(cpu.values, rel=1e-9, abs=cpu.floor)
-        assert gpu.method == cpu.method
 
 
 def test_a_rank_far_beyond_its_layer_is_refused(tmp_path: Path) -> None:

@@ -6,10 +6,15 @@ Importing it imports neither torch nor numpy, and nor does a refusal that the co
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from os import PathLike
+from typing import TYPE_CHECKING
 
 from gradience.audit.record import ENERGY_LEVEL, AuditRecord
 from gradience.errors import InputError
 from gradience.references import Fetched, fetch
+
+if TYPE_CHECKING:
+    from gradience.audit.base.measured import Against
+    from gradience.audit.base.plan import Plan
 
 __all__ = ["Progress", "audit", "fingerprint"]
 
@@ -51,11 +56,10 @@ def audit(
     ):
         planned = None if base_model is None else plan.make(base_model, found.modules)
         digested = pool.submit(digest.of, found.files)
-        from gradience.audit import survey  # brings torch: only after every refusal
-        from gradience.audit.base import survey as base_survey
+        from gradience.audit import survey  # brings numpy: only after every refusal
 
         measured = survey.measure(found, device=device, exact=exact, progress=progress)
-        base = base_survey.measure(planned, progress) if planned else None
+        base = _norms(planned, progress) if planned else None
         return aggregate.record(found, measured, energy_level=energy_level, fingerprint=digested.result(), base=base)
 
 
@@ -71,3 +75,9 @@ def fingerprint(path: str | PathLike[str]) -> str:
     place = fetch(path)
     with place.named():
         return digest.of(folder.find(place.folder))
+
+
+def _norms(planned: "Plan", progress: Progress | None) -> "Against":
+    from gradience.audit.base import survey  # brings torch: only for those who ask
+
+    return survey.measure(planned, progress)

@@ -7,18 +7,18 @@ never of the update. Pure: Grams in, plain numbers out.
 import math
 from collections.abc import Sequence
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from gradience.audit.measured import Balance
+from gradience.audit.spectrum import Array, trace
 
 
-def of(gram_a: Tensor, gram_b: Tensor, exponents: Sequence[tuple[int, int]]) -> list[Balance]:
-    """The balance of each module of a batch: A·Aᵀ and Bᵀ·B are (n, r, r), finite, on the CPU.
+def of(gram_a: Array, gram_b: Array, exponents: Sequence[tuple[int, int]]) -> list[Balance]:
+    """The balance of each module of a batch: A·Aᵀ and Bᵀ·B are (n, r, r) and finite.
 
     The factors themselves are A * 2**a and B * 2**b with (a, b) the module's `exponents`.
     """
-    a_norms, b_norms = (gram.diagonal(dim1=-2, dim2=-1).sum(-1).sqrt().tolist() for gram in (gram_a, gram_b))
+    a_norms, b_norms = (np.sqrt(trace(gram)).tolist() for gram in (gram_a, gram_b))
     rows = zip(exponents, a_norms, b_norms, _imbalances(gram_a, gram_b, exponents), strict=True)
     return [
         Balance(a_norm=raised(a_norm, a), b_norm=raised(b_norm, b), imbalance=imbalance)
@@ -34,11 +34,16 @@ def raised(number: float, exponent: int) -> float:
         return math.inf
 
 
-def _imbalances(gram_a: Tensor, gram_b: Tensor, exponents: Sequence[tuple[int, int]]) -> list[float]:
+def _imbalances(gram_a: Array, gram_b: Array, exponents: Sequence[tuple[int, int]]) -> list[float]:
     # Only the ratio of the two powers matters: the larger one becomes 1, so that nothing overflows.
     weights = [[raised(1.0, 2 * (one - max(pair))) for one in pair] for pair in exponents]
-    weight_a, weight_b = torch.tensor(weights, dtype=torch.float64, device="cpu")[:, :, None, None].unbind(1)
+    weight_a, weight_b = np.array(weights)[:, :, None, None].swapaxes(0, 1)
     a, b = gram_a * weight_a, gram_b * weight_b
-    whole = torch.linalg.matrix_norm(a) + torch.linalg.matrix_norm(b)
-    found: list[float] = torch.where(whole > 0, torch.linalg.matrix_norm(a - b) / whole, 0.0).tolist()
+    whole = _norms(a) + _norms(b)
+    found: list[float] = np.divide(_norms(a - b), whole, out=np.zeros_like(whole), where=whole > 0).tolist()
     return found
+
+
+def _norms(matrices: Array) -> Array:
+    norms: Array = np.linalg.norm(matrices, axis=(1, 2))
+    return norms

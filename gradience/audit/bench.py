@@ -6,30 +6,28 @@ A matrix that a bench returns is valid until the next call: memory does not grow
 from collections.abc import Iterable
 
 import msgspec
-import torch
-from torch import Tensor as TorchTensor
+import numpy as np
 
-from gradience.audit import spectrum
+from gradience.audit import spectrum, widening
 from gradience.audit.factors import Reader
 from gradience.audit.module import Module, Product
+from gradience.audit.spectrum import Array
 
 
 class Wide(msgspec.Struct):
-    """A float64 matrix on the device; the factor is `values` * 2**`exponent`."""
+    """A float64 matrix; the factor is `values` * 2**`exponent`."""
 
-    values: TorchTensor
+    values: Array
     exponent: int
 
 
 class Bench:
     """Reads and widens the factors of some modules, one side of one module at a time."""
 
-    def __init__(self, modules: Iterable[Module], device: torch.device) -> None:
+    def __init__(self, modules: Iterable[Module]) -> None:
         sizes = [(max(module.in_features, module.out_features) * module.r, _nbytes(module)) for module in modules]
-        self._device = device
         self._reader = Reader(max(nbytes for _, nbytes in sizes))
-        numbers = max(numbers for numbers, _ in sizes) if device.type == "cpu" else 0
-        self._scratch = torch.empty(numbers, dtype=torch.float64, device="cpu")
+        self._scratch = np.empty(max(numbers for numbers, _ in sizes))
 
     def close(self) -> None:
         """Let go of the files."""
@@ -42,11 +40,11 @@ class Bench:
             part = values[place : place + product.rank]
             diagonal = self._diagonal(product)
             stored = self._reader.read(product.a)
-            part.copy_((stored if product.rows is None else stored[product.rows]).to(self._device))
+            widening.widen(stored if product.rows is None else stored[product.rows], product.a.dtype, part)
             if diagonal is not None:
-                part.mul_(diagonal)
+                part *= diagonal
             place += product.rank
-        return self._unit(module, values)
+        return _unit(module, values)
 
     def outputs(self, module: Module) -> Wide:
         """Bᵀ (r, out): the columns of every product's B."""
@@ -54,26 +52,26 @@ class Bench:
         for product in module.products:
             stored = self._reader.read(product.b)
             part = stored if product.columns is None else stored[:, product.columns]
-            values[:, place : place + product.rank].copy_(part.to(self._device))
+            widening.widen(part, product.b.dtype, values[:, place : place + product.rank])
             place += product.rank
-        return self._unit(module, values.mT)
+        return _unit(module, values.T)
 
-    def _space(self, height: int, width: int) -> TorchTensor:
-        if self._device.type == "cpu":
-            return self._scratch.as_strided((height, width), (width, 1))
-        return torch.empty(height, width, dtype=torch.float64, device=self._device)
+    def _space(self, height: int, width: int) -> Array:
+        return self._scratch[: height * width].reshape(height, width)
 
-    def _diagonal(self, product: Product) -> TorchTensor | None:
+    def _diagonal(self, product: Product) -> Array | float | None:
         """What the rows of A are multiplied with, as a column; None for a plain product."""
-        if product.diagonal is not None:
-            return self._reader.read(product.diagonal).to(self._device, torch.float64) * product.weight
-        if product.weight != 1.0:
-            return torch.tensor(product.weight, dtype=torch.float64, device=self._device)
-        return None
+        if product.diagonal is None:
+            return product.weight if product.weight != 1.0 else None
+        stored = self._reader.read(product.diagonal)
+        values = np.empty(stored.shape)
+        widening.widen(stored, product.diagonal.dtype, values)
+        return values * product.weight
 
-    def _unit(self, module: Module, values: TorchTensor) -> Wide:
-        narrow = all(tensor.dtype != "F64" for tensor in module.tensors)
-        return Wide(values, 0 if narrow else spectrum.unit(values))
+
+def _unit(module: Module, values: Array) -> Wide:
+    narrow = all(tensor.dtype != "F64" for tensor in module.tensors)
+    return Wide(values, 0 if narrow else spectrum.unit(values))
 
 
 def _nbytes(module: Module) -> int:

@@ -4,33 +4,26 @@ A matrix that `read` returns is valid until the next call: peak memory is that o
 """
 
 from pathlib import Path
+from typing import Any
 
-import torch
-from torch import Tensor as TorchTensor
+import numpy as np
+from numpy.typing import NDArray
 
 from gradience.audit.refusal import refuse
 from gradience.audit.safetensors_file import Tensor
-
-_DTYPES = {
-    "F64": torch.float64,
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "F8_E4M3": torch.float8_e4m3fn,
-    "F8_E5M2": torch.float8_e5m2,
-}
+from gradience.audit.widening import STORED
 
 
 class Reader:
     """Reads factors from any of an adapter's files; used by one thread at a time. `largest` is in bytes."""
 
     def __init__(self, largest: int) -> None:
-        self._buffer = torch.empty(-(-largest // 8) * 8, dtype=torch.uint8, device="cpu")
+        self._buffer = np.empty(largest, dtype=np.uint8)
         self._files: dict[Path, _File] = {}
         self._last: Tensor | None = None
 
-    def read(self, factor: Tensor) -> TorchTensor:
-        """The factor as it is stored, its dimensions after the first flattened, on the CPU; do not write to it.
+    def read(self, factor: Tensor) -> NDArray[Any]:
+        """The factor as `widening.STORED` has it, its dimensions after the first flattened; do not write to it.
 
         Experts share a factor: the one that was read last is not read again.
 
@@ -58,23 +51,25 @@ class Reader:
 
 
 class _File:
-    def __init__(self, path: Path, buffer: TorchTensor) -> None:
+    def __init__(self, path: Path, buffer: NDArray[np.uint8]) -> None:
         self._path = path
-        self._bytes = memoryview(buffer.numpy().data)
-        self._views = {name: buffer.view(dtype) for name, dtype in _DTYPES.items()}
+        self._buffer = buffer
         self._file = path.open("rb", buffering=0)  # a mapping would count every page of the file as ours
 
-    def read(self, factor: Tensor) -> TorchTensor:
+    def read(self, factor: Tensor) -> NDArray[Any]:
+        part = self._buffer[: factor.nbytes]
         self._file.seek(factor.offset)
-        place = 0
-        while place < factor.nbytes:
-            count = self._file.readinto(self._bytes[place : factor.nbytes])
-            if not count:
-                raise refuse(self._path, "it was cut short while it was read", "audit it when nothing writes to it")
-            place += count
-        view, height = self._views[factor.dtype], factor.shape[0]
-        width = factor.nbytes // view.itemsize // height
-        return view.as_strided((height, width), (width, 1))
+        self._fill(part.data)
+        matrix: NDArray[Any] = part.view(STORED[factor.dtype]).reshape(factor.shape[0], -1)
+        return matrix
 
     def close(self) -> None:
         self._file.close()
+
+    def _fill(self, part: memoryview) -> None:
+        place = 0
+        while place < len(part):
+            count = self._file.readinto(part[place:])
+            if not count:
+                raise refuse(self._path, "it was cut short while it was read", "audit it when nothing writes to it")
+            place += count

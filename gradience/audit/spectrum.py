@@ -5,89 +5,114 @@ then off by at most about `floor`² / 2σ, and never by more than `floor` = √(
 float64. Where a spectrum reaches down to its floor, `exact` (QR of both factors, SVD of the r x r core) is backward
 stable: every σ is right to a few u·‖A‖‖B‖. Only A is factorised: B is all zeros in every fresh adapter.
 
-Everything here is pure: tensors in, tensors out, on any device that has float64, free of scale.
+Everything here is pure and free of scale: numpy arrays in, numpy arrays out.
 """
 
 from typing import NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
-_ROUNDING = torch.finfo(torch.float64).eps
+Array = NDArray[np.float64]
+
+_ROUNDING = float(np.finfo(np.float64).eps)
+_STRIP = 8  # rows, and ...
+_PIECE = 1024  # ... columns of a product so small that OpenBLAS takes its kernel for small matrices, ...
+_NARROW = 96  # ... which beats its symmetric product up to about this many rows (measured: 2x at 16, 1.4x at 64)
 _SAFE = 10.0  # a smallest σ this many floors up has a relative error below 1 %, and the head one near 1e-15
-_THIN = 16  # rows up to which numpy's BLAS keeps a symmetric product on the calling thread, and halves its work
 
 
 class Cores(NamedTuple):
     """Spectra of a batch of modules: `values` (n, r) descend; `certified` (n,) says which rows can be trusted."""
 
-    values: Tensor
-    floors: Tensor
-    certified: Tensor
+    values: Array
+    floors: Array
+    certified: NDArray[np.bool_]
 
 
 class Exact(NamedTuple):
     """The spectrum of one module: `values` (r,) descend, each right to `floor`."""
 
-    values: Tensor
+    values: Array
     floor: float
 
 
-def gram(rows: Tensor) -> Tensor:
-    """The products of all rows with each other, rows · rowsᵀ (r, r), of a float64 matrix (r, n)."""
-    if rows.device.type == "cpu" and rows.shape[0] <= _THIN:
-        view = rows.numpy()
-        with np.errstate(all="ignore"):  # infinity less infinity: the caller refuses what is not finite, by name
-            return torch.from_numpy(view @ view.T)
-    return rows @ rows.mT
+def gram(rows: Array) -> Array:
+    """The products of all rows with each other, rows · rowsᵀ (r, r)."""
+    with np.errstate(all="ignore"):  # infinity less infinity: the caller refuses what is not finite, by name
+        return _strips(rows) if _STRIP < len(rows) <= _NARROW else rows @ rows.T
 
 
-def unit(factor: Tensor) -> int:
-    """Scale a float64 factor in place by a power of two, so that squares neither overflow nor vanish; its exponent.
+def unit(factor: Array) -> int:
+    """Scale a factor in place by a power of two, so that squares neither overflow nor vanish; its exponent.
 
     Only float64 files need it: the squares of every narrower number fit. A factor that is zero or not finite stays.
     """
-    largest = factor.abs().max()
-    if not bool(torch.isfinite(largest)) or not bool(largest):
+    largest = np.abs(factor).max()
+    if not np.isfinite(largest) or not largest:
         return 0
-    exponent = int(torch.frexp(largest).exponent)
-    torch.ldexp(factor, torch.tensor(-exponent, device=factor.device), out=factor)
+    exponent = int(np.frexp(largest)[1])
+    np.ldexp(factor, -exponent, out=factor)
     return exponent
 
 
-def cores(gram_a: Tensor, gram_b: Tensor) -> Cores:
-    """The spectra of a batch: `gram_a` and `gram_b` are (n, r, r), finite, on the CPU."""
+def cores(gram_a: Array, gram_b: Array) -> Cores:
+    """The spectra of a batch: `gram_a` and `gram_b` are (n, r, r) and finite."""
     r = gram_a.shape[-1]
-    norms = (_trace(gram_a).sqrt() * _trace(gram_b).sqrt()).clamp(min=0)
+    norms = np.sqrt(trace(gram_a)) * np.sqrt(trace(gram_b))
     floors = norms * (4 * _ROUNDING * r) ** 0.5
-    lower, info = torch.linalg.cholesky_ex(gram_a)
-    whole = info == 0
-    # A NaN inside a batch makes the eigensolver return garbage for it without a word.
-    core = torch.where(whole[:, None, None], lower.mT @ gram_b @ lower, 0.0)
-    values = torch.linalg.eigvalsh(core).clamp(min=0).sqrt().flip(-1)
-    certified = (whole & (values[:, -1] >= _SAFE * floors)) | (norms == 0)
+    lower = _cholesky(gram_a)
+    core = lower.swapaxes(1, 2) @ gram_b @ lower
+    values = np.sqrt(np.linalg.eigvalsh(core).clip(min=0))[:, ::-1]
+    certified = ((lower[:, 0, 0] > 0) & (values[:, -1] >= _SAFE * floors)) | (norms == 0)
     return Cores(values, floors, certified)
 
 
-def triangle(columns: Tensor) -> Tensor:
-    """R of the QR decomposition of a tall finite matrix (n, r), on the CPU: it has the matrix's inner products."""
-    triangular: Tensor = torch.linalg.qr(columns, mode="r").R
-    return triangular.cpu()
+def triangle(columns: Array) -> Array:
+    """R of the QR decomposition of a tall finite matrix (n, r): it has the matrix's inner products."""
+    return np.asarray(np.linalg.qr(columns, mode="r"))
 
 
-def exact(left: Tensor, right: Tensor) -> Exact:
+def exact(left: Array, right: Array) -> Exact:
     """The spectrum of B @ A from the triangles of B and of Aᵀ: about twice the cost of Grams, and no squaring.
 
     One that lies below its floor as a whole is nothing but rounding, as of a difference of two equals: zeros.
     """
     r = left.shape[1]
-    values = torch.linalg.svdvals(left @ right.mT)
-    floor = 4 * _ROUNDING * r * float(torch.linalg.matrix_norm(left)) * float(torch.linalg.matrix_norm(right))
-    if values.numel() and float(values[0]) <= floor:
-        values = torch.zeros_like(values)
-    return Exact(torch.nn.functional.pad(values, (0, r - values.numel())), floor)
+    values = np.linalg.svd(left @ right.T, compute_uv=False)
+    floor = 4 * _ROUNDING * r * float(np.linalg.norm(left)) * float(np.linalg.norm(right))
+    if values.max(initial=0) <= floor:
+        values = np.zeros_like(values)
+    return Exact(np.pad(values, (0, r - values.size)), floor)
 
 
-def _trace(grams: Tensor) -> Tensor:
-    return grams.diagonal(dim1=-2, dim2=-1).sum(-1)
+def trace(grams: Array) -> Array:
+    """The squared Frobenius norm of each factor of a batch, from its Gram."""
+    total: Array = grams.diagonal(axis1=1, axis2=2).sum(-1)
+    return total
+
+
+def _strips(rows: Array) -> Array:
+    """`gram` by strips of its lower triangle, each summed over pieces of the columns."""
+    r, width = rows.shape
+    whole = width - width % _PIECE
+    pieces = rows[:, :whole].reshape(r, -1, _PIECE).swapaxes(0, 1)
+    rest = rows[:, whole:]
+    product: Array = rest @ rest.T
+    for start in range(0, r, _STRIP):
+        strip = slice(start, start + _STRIP)
+        above = max(0, start - 1)  # one row more: numpy would take a square for a symmetric product
+        parts = pieces[:, above:] @ pieces[:, strip].swapaxes(1, 2)
+        product[start:, strip] += parts.sum(0)[start - above :]
+        product[strip, start:] = product[start:, strip].T
+    return product
+
+
+def _cholesky(grams: Array) -> Array:
+    """The lower factor of each matrix of a batch; zeros for one that has none, or not to working precision."""
+    try:
+        return np.asarray(np.linalg.cholesky(grams))
+    except np.linalg.LinAlgError:  # of one at least, and numpy does not say of which
+        if len(grams) == 1:
+            return np.zeros_like(grams)
+        return np.concatenate([_cholesky(one[None]) for one in grams])

@@ -1,26 +1,22 @@
-"""The measuring of a whole adapter: modules stream from the file through a few workers, each with one thread.
-
-One thread each, because the products are thin: on a busy machine the barriers of a threaded product cost more than
-the product. The caller's own thread setting is put back.
-"""
+"""The measuring of a whole adapter: modules stream from the file through a few workers, each with one thread."""
 
 import math
-import os
 import queue
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from itertools import groupby
+from typing import Protocol
 
-import torch
+import numpy as np
 
-from gradience.audit import balance, spectrum
+from gradience.audit import balance, blas, spectrum, threads
 from gradience.audit import device as devices
 from gradience.audit.adapter import Adapter
 from gradience.audit.bench import Bench, Wide
 from gradience.audit.measured import Balance, Measured, Spectrum
 from gradience.audit.module import Module
 from gradience.audit.refusal import listed, quoted, refuse
+from gradience.audit.spectrum import Array
 
 _WORKERS = 8  # reading the file limits more of them
 _WORK_FLOP = 4e9  # a twentieth of a second of one core: less does not pay for a second worker
@@ -45,8 +41,8 @@ def measure(
     _check_ranks(adapter)
     choice = devices.choose(device, adapter)
     found: dict[str, Spectrum | None] = {}
-    with _caller_threads(), _Pool(adapter, choice.device, exact=exact) as pool:
-        for chunk in pool.results(list(_chunks(adapter.modules))):
+    with blas.one_thread(), _Pool(adapter, choice.device, exact=exact) as pool:
+        for chunk in pool.results(adapter.modules):
             found.update(chunk)
             if progress is not None:
                 progress(len(found), len(adapter.modules))
@@ -55,18 +51,35 @@ def measure(
     return Measured(spectra=tuple(filter(None, spectra)), issues=(choice.issue,) if choice.issue else ())
 
 
+class _Products(Protocol):
+    """Where the long sides of factors are multiplied away."""
+
+    def grams(self, factors: Iterable[Array]) -> Array:
+        """The Gram (n, r, r) of each of some factors (r, width); each is done with before the next is asked for."""
+
+    def triangle(self, columns: Array) -> Array:
+        """As `spectrum.triangle`."""
+
+
+class _Host:
+    def grams(self, factors: Iterable[Array]) -> Array:
+        return np.stack([spectrum.gram(factor) for factor in factors])
+
+    def triangle(self, columns: Array) -> Array:
+        return spectrum.triangle(columns)
+
+
 class _Pool:
     """A few threads over chunks of modules; each takes a free bench."""
 
-    def __init__(self, adapter: Adapter, device: torch.device, *, exact: bool) -> None:
+    def __init__(self, adapter: Adapter, device: str, *, exact: bool) -> None:
+        self._products = _products(device)
         self._solve = _solve_exactly if exact else _solve
         self._benches: queue.SimpleQueue[Bench] = queue.SimpleQueue()
         self._count = _workers(adapter, device)
         for _ in range(self._count):
-            self._benches.put(Bench(adapter.modules, device))
-        self._threads = ThreadPoolExecutor(
-            self._count, "gradience-audit", initializer=torch.set_num_threads, initargs=(1,)
-        )
+            self._benches.put(Bench(adapter.modules))
+        self._threads = ThreadPoolExecutor(self._count, "gradience-audit")
 
     def __enter__(self) -> "_Pool":
         return self
@@ -76,64 +89,74 @@ class _Pool:
         for _ in range(self._count):
             self._benches.get().close()
 
-    def results(self, chunks: Sequence[Sequence[Module]]) -> Iterator[dict[str, Spectrum | None]]:
+    def results(self, modules: Iterable[Module]) -> Iterator[dict[str, Spectrum | None]]:
         """The spectra by module name, chunk after chunk; None for a module that is not finite."""
-        return self._threads.map(self._work, chunks)
+        return self._threads.map(self._work, list(_chunks(modules)))
 
     def _work(self, chunk: Sequence[Module]) -> dict[str, Spectrum | None]:
         bench = self._benches.get()
         try:
-            return dict(zip((module.name for module in chunk), self._solve(bench, chunk), strict=True))
+            solved = self._solve(self._products, bench, chunk)
+            return dict(zip((module.name for module in chunk), solved, strict=True))
         finally:
             self._benches.put(bench)
 
 
-def _solve(bench: Bench, chunk: Sequence[Module]) -> list[Spectrum | None]:
+def _solve(products: _Products, bench: Bench, chunk: Sequence[Module]) -> list[Spectrum | None]:
     """All modules of a chunk by the Gram method; those without a certificate again, exactly."""
-    gram_a, exponents_a = _grams(map(bench.inputs, chunk))
-    gram_b, exponents_b = _grams(map(bench.outputs, chunk))
+    gram_a, exponents_a = _grams(products, map(bench.inputs, chunk))
+    gram_b, exponents_b = _grams(products, map(bench.outputs, chunk))
     exponents = list(zip(exponents_a, exponents_b, strict=True))
     # Every entry of a factor is inside some square on the diagonals: one look finds each NaN and infinity.
-    finite = torch.isfinite(gram_a.diagonal(dim1=1, dim2=2) + gram_b.diagonal(dim1=1, dim2=2)).all(-1)
-    gram_a, gram_b = (torch.where(finite[:, None, None], gram, 0.0) for gram in (gram_a, gram_b))
+    finite = np.isfinite(spectrum.trace(gram_a)) & np.isfinite(spectrum.trace(gram_b))
+    gram_a, gram_b = (np.where(finite[:, None, None], gram, 0.0) for gram in (gram_a, gram_b))
     solved = spectrum.cores(gram_a, gram_b)
     rows = zip(
         chunk, exponents, finite.tolist(), solved.certified.tolist(), solved.values.tolist(), solved.floors.tolist(),
         balance.of(gram_a, gram_b, exponents), strict=True,
     )  # fmt: skip
     return [
-        (_spectrum(module, values, floor, sum(pair), "gram", shared) if certified else _exactly(bench, module))
-        if sound
-        else None
+        None
+        if not sound
+        else _spectrum(module, values, floor, sum(pair), "gram", shared)
+        if certified
+        else _exactly(products, bench, module)
         for module, pair, sound, certified, values, floor, shared in rows
     ]
 
 
-def _grams(factors: Iterable[Wide]) -> tuple[torch.Tensor, list[int]]:
+def _grams(products: _Products, factors: Iterable[Wide]) -> tuple[Array, list[int]]:
     """One side of a whole chunk before the other, so that experts read the factor that they share once."""
-    grams, exponents = zip(*((spectrum.gram(factor.values), factor.exponent) for factor in factors), strict=True)
-    return torch.stack(grams).cpu(), list(exponents)
+    exponents: list[int] = []
+    return products.grams(_noting(factors, exponents)), exponents
 
 
-def _solve_exactly(bench: Bench, chunk: Sequence[Module]) -> list[Spectrum | None]:
-    return [_exactly(bench, module) for module in chunk]
+def _noting(factors: Iterable[Wide], exponents: list[int]) -> Iterator[Array]:
+    for factor in factors:
+        exponents.append(factor.exponent)
+        yield factor.values
 
 
-def _exactly(bench: Bench, module: Module) -> Spectrum | None:
+def _solve_exactly(products: _Products, bench: Bench, chunk: Sequence[Module]) -> list[Spectrum | None]:
+    return [_exactly(products, bench, module) for module in chunk]
+
+
+def _exactly(products: _Products, bench: Bench, module: Module) -> Spectrum | None:
     a = bench.inputs(module)
-    right = spectrum.triangle(a.values.mT) if _finite(a.values) else None
+    right = products.triangle(a.values.T) if _finite(a.values) else None
     b = bench.outputs(module)
     if right is None or not _finite(b.values):
         return None
-    left = spectrum.triangle(b.values.mT)
+    left = products.triangle(b.values.T)
     solved = spectrum.exact(left, right)
-    (shared,) = balance.of((right.mT @ right)[None], (left.mT @ left)[None], [(a.exponent, b.exponent)])
+    (shared,) = balance.of((right.T @ right)[None], (left.T @ left)[None], [(a.exponent, b.exponent)])
     return _spectrum(module, solved.values.tolist(), solved.floor, a.exponent + b.exponent, "qr", shared)
 
 
-def _finite(values: torch.Tensor) -> bool:
+def _finite(values: Array) -> bool:
     """A sum of finite numbers of this size does not overflow, and one NaN or infinity spoils it."""
-    return bool(torch.isfinite(values.sum()))
+    with np.errstate(invalid="ignore"):
+        return bool(np.isfinite(values.sum()))
 
 
 def _spectrum(
@@ -163,31 +186,27 @@ def _check_finite(adapter: Adapter, spectra: Sequence[Spectrum | None]) -> None:
 
 
 def _chunks(modules: Iterable[Module]) -> Iterator[list[Module]]:
-    """Modules of one rank, in the order of the file, so few that their Grams stay small."""
-    ordered = sorted(modules, key=lambda module: (module.r, module.products[0].a.offset))
-    for r, group in groupby(ordered, key=lambda module: module.r):
-        same = list(group)
+    """Modules of one shape, in the order of the file, so few that their Grams stay small."""
+    ordered = sorted(modules, key=lambda module: (_shape(module), module.products[0].a.offset))
+    for (r, _, _), group in groupby(ordered, key=_shape):
+        alike = list(group)
         size = max(1, min(_CHUNK, _CHUNK_BYTES // (16 * r * r)))
-        yield from (same[start : start + size] for start in range(0, len(same), size))
+        yield from (alike[start : start + size] for start in range(0, len(alike), size))
 
 
-def _workers(adapter: Adapter, device: torch.device) -> int:
-    if device.type != "cpu":
+def _shape(module: Module) -> tuple[int, int, int]:
+    return module.r, module.in_features, module.out_features
+
+
+def _products(device: str) -> _Products:
+    if device == "cpu":
+        return _Host()
+    from gradience.audit.gpu import Gpu  # brings torch
+
+    return Gpu(device)
+
+
+def _workers(adapter: Adapter, device: str) -> int:
+    if device != "cpu":
         return 1
-    return max(1, min(_cpus(), _WORKERS, int(devices.flop(adapter) / _WORK_FLOP)))
-
-
-def _cpus() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-@contextmanager
-def _caller_threads() -> Iterator[None]:
-    """Workers set one thread for themselves, which torch also makes the default of new threads: put it back."""
-    threads = torch.get_num_threads()
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
+    return max(1, min(threads.cpus(), _WORKERS, int(devices.flop(adapter) / _WORK_FLOP)))

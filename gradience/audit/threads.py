@@ -5,8 +5,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
-import torch
-
 
 def cpus() -> int:
     """The CPUs that this process may use."""
@@ -18,6 +16,8 @@ def cpus() -> int:
 @contextmanager
 def workers(count: int, name: str) -> Iterator[ThreadPoolExecutor]:
     """Threads that compute with one thread each; torch makes that the default of new threads too, so it is put back."""
+    import torch  # of all measuring, only that of a base model is in its hands
+
     before = torch.get_num_threads()
     pool = ThreadPoolExecutor(count, name, initializer=torch.set_num_threads, initargs=(1,))
     try:

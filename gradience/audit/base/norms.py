@@ -23,7 +23,7 @@ def norms(matrix: Tensor) -> Norms | None:
     """The norms of a real matrix (m, n) of any floating dtype; None when they are no finite numbers."""
     if matrix.dtype == torch.float64:
         matrix = matrix.clone()
-        exponent = spectrum.unit(matrix)
+        exponent = spectrum.unit(matrix.numpy())
     else:
         exponent = 0  # the squares of every narrower number fit into float64
     fro = _fro(matrix)

@@ -5,6 +5,10 @@ Memory is that of one matrix, as it is stored, for each worker; there are fewer 
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
 
 from gradience.audit import threads
 from gradience.audit.base.cache import Shelf
@@ -17,6 +21,7 @@ from gradience.audit.safetensors_file import Tensor
 
 _WORKERS = 8
 _MEMORY = 1 << 30  # bytes of matrices at once; one alone may be larger
+_SHORT = {"BF16": torch.bfloat16, "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2}
 
 
 def measure(plan: Plan, progress: Callable[[int, int], object] | None = None) -> Against:
@@ -52,7 +57,14 @@ def _measured(weights: Sequence[Tensor]) -> Iterator[Norms | None]:
 
 def _norms(weight: Tensor) -> Norms | None:
     with closing(Reader(weight.nbytes)) as reader:
-        return measured_norms(reader.read(weight))
+        return measured_norms(_tensor(reader.read(weight), weight.dtype))
+
+
+def _tensor(stored: NDArray[Any], dtype: str) -> torch.Tensor:
+    """The same numbers in the same memory."""
+    if dtype in _SHORT:
+        return torch.from_numpy(stored.view(f"i{stored.itemsize}")).view(_SHORT[dtype])
+    return torch.from_numpy(stored)
 
 
 def _unusable(plan: Plan, norms: Mapping[str, Norms]) -> list[str]:
