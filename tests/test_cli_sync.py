@@ -21,7 +21,7 @@ from gradience.testing import samples
 
 # A sink of somebody else's distribution: it keeps its runs in a JSON file, and fails as its environment tells it to.
 DIARY = """
-import json, os, time
+import fcntl, json, os, time
 from pathlib import Path
 
 from gradience.errors import RejectedError, UnavailableError
@@ -53,13 +53,15 @@ class Diary:
             time.sleep(600)
         if mood == "picky" and any(record.line == 2 for record in batch.records):
             raise RejectedError("not on page 2")
-        runs = self.read()
-        run = runs.setdefault(self.run_id, {"rows": {}})
-        run["rows"].update({record.line: record.raw.decode() for record in batch.records})
-        run["position"] = str(batch.position)
-        draft = self.path.with_suffix(".draft")
-        draft.write_text(json.dumps(runs))
-        draft.replace(self.path)
+        with self.path.with_suffix(".lock").open("w") as lock:  # several processes write into one diary
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            runs = self.read()
+            run = runs.setdefault(self.run_id, {"rows": {}})
+            run["rows"].update({record.line: record.raw.decode() for record in batch.records})
+            run["position"] = str(batch.position)
+            draft = self.path.with_suffix(".draft")
+            draft.write_text(json.dumps(runs))
+            draft.replace(self.path)
 
     def close(self, status, timeout_s):
         pass
