@@ -48,6 +48,10 @@ class Recorder:
     def go(self, *last: bytes) -> None:
         """Record the last lines, and be gone."""
         samples.write(self.path, last)
+        self.go_without_a_word()
+
+    def go_without_a_word(self) -> None:
+        """Be gone."""
         self._lock.release()
 
 
@@ -136,10 +140,23 @@ def test_what_only_a_person_can_mend_is_left_in_the_cursor(recorder: Recorder) -
     recorder.go()
 
 
-def test_a_journal_that_is_gone_parks_without_a_word_in_the_cursor(recorder: Recorder) -> None:
+def test_a_journal_that_is_gone_with_its_recorder_parks_without_a_word_in_the_cursor(recorder: Recorder) -> None:
     """There is nothing that a cursor could be of."""
     recorder.path.unlink()
+    recorder.go_without_a_word()
     recorder.follow().join(5.0)
     assert recorder.states == [Delivery.PARKED]
     assert recorder.store.load() is None
-    recorder.go()
+
+
+def test_a_journal_that_was_deleted_is_waited_for_while_it_is_recorded(recorder: Recorder) -> None:
+    """Its recorder puts it back with the next line that it writes."""
+    drain = recorder.follow()
+    until(lambda: recorder.lines() == 3)
+    text = recorder.path.read_bytes()
+    recorder.path.unlink()
+    time.sleep(0.1)
+    recorder.path.write_bytes(text)
+    recorder.go(samples.line("r", "run_end", status="ok"))
+    drain.join(5.0)
+    assert (recorder.states, recorder.lines()) == ([Delivery.UP_TO_DATE], 4)

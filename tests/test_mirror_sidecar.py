@@ -159,6 +159,20 @@ def test_lines_arrive_while_the_run_is_recorded(place: Place, caplog: pytest.Log
     assert [record.levelname for record in caplog.records] == ["INFO"]
 
 
+def test_a_file_that_is_deleted_while_it_is_mirrored_arrives_whole(place: Place) -> None:
+    """The recorder puts it back, and the side-car, which waits for that, goes on where it was."""
+    trainer = place.trainer()
+    pid = place.sidecar()
+    place.path.unlink()
+    before = place.lines()
+    until(lambda: place.lines() > before + 200)
+    trainer.kill()
+    trainer.wait()
+    until(lambda: place.run.status == "error")
+    assert place.is_whole()
+    assert {delivered.pid for delivered in place.run.deliveries} == {pid}
+
+
 def test_nothing_starts_before_the_first_event(place: Place) -> None:
     """A recorder that records nothing costs no process and leaves no cursor."""
     place.writer().close()

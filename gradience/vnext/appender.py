@@ -4,7 +4,7 @@ import errno
 import os
 import stat
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -47,6 +47,22 @@ class Appender:
         if self._torn or os.write(self._descriptor, line) != len(line):
             self._write_alone(line)
 
+    def stat(self) -> os.stat_result:
+        """About the file that is open, whatever name it has."""
+        return os.fstat(self._descriptor)
+
+    def lines(self, start: int) -> Iterator[bytes]:
+        """The lines of the file that is open, from a byte offset on; one without a newline is none."""
+        with os.fdopen(os.dup(self._descriptor), "rb") as stream:
+            stream.seek(start)
+            yield from (line for line in stream if line.endswith(b"\n"))
+
+    def become(self, heir: "Appender") -> None:
+        """Go on with the file of another appender, which is closed by that."""
+        self.close()
+        self._descriptor, heir._descriptor = heir._descriptor, -1
+        self._torn = heir._torn
+
     def sync(self) -> None:
         """Wait until the disk has what was written; a file that is no file on a disk has nothing to wait for."""
         try:
@@ -71,7 +87,7 @@ class Appender:
         raise OSError(errno.EIO, "only parts of the line could be written")
 
     def _is_torn(self) -> bool:
-        about = os.fstat(self._descriptor)
+        about = self.stat()
         if not stat.S_ISREG(about.st_mode) or not about.st_size:
             return False
         os.lseek(self._descriptor, -1, os.SEEK_END)

@@ -18,6 +18,7 @@ import msgspec
 from gradience.errors import TelemetryError, TextViolationError
 from gradience.vnext import codec, journal, mirroring, plain, privacy, recorders, repair, runs
 from gradience.vnext.appender import Appender
+from gradience.vnext.footing import LOOK_S, Footing
 from gradience.vnext.types import ConfigSnapshot, Recommendation, RunEnd, RunStart, RunStatus, Severity
 
 _log = logging.getLogger(__name__)
@@ -187,6 +188,7 @@ class TelemetryWriter:
         with self._lock:
             appender, self._appender = self._appender, None
         if appender is not None:
+            self._footing.look(time.time())
             appender.close()
             self._claim.release()
             if self._mirror is not None:
@@ -205,7 +207,7 @@ class TelemetryWriter:
         except BaseException:
             appender.close()
             raise
-        self._appender = appender
+        self._appender, self._footing = appender, Footing(appender)
         last = runs.last(place) if resume and is_file else None
         if last is not None and (always or runs.status(place, last.run_id) != RunStatus.OK.value):
             self.run_id = last.run_id
@@ -215,8 +217,11 @@ class TelemetryWriter:
             return
         try:
             with self._lock:
-                line = self._encoder.event(time.time(), self.run_id, event, step, payload)
+                now = time.time()
+                line = self._encoder.event(now, self.run_id, event, step, payload)
                 self._open_appender(line).append(line)
+                if not 0.0 <= now - self._footing.looked < LOOK_S:  # a clock may be set back
+                    self._footing.look(now)
                 if not self._begun:
                     self._begin()
                 if self._losing or event in _BOUNDARIES:
@@ -245,6 +250,7 @@ class TelemetryWriter:
         if event in _BOUNDARIES:
             self._ended = event == RunEnd.name
         if event == RunEnd.name:
+            self._footing.look(time.time())
             self._sync()
 
     def _sync(self) -> None:

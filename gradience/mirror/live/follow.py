@@ -3,6 +3,7 @@
 import logging
 import time
 from contextlib import ExitStack, suppress
+from pathlib import Path
 
 import msgspec
 
@@ -32,12 +33,16 @@ def follow(spec: Spec, sink: Sink, store: CursorFile, vigil: Vigil) -> Delivery:
                 return Delivery.BEHIND
             vigil.sleep(spec.terms.poll_s)
         stack.callback(_let_go, sink)
-        try:
-            return _deliver(spec, sink, store, vigil)
-        except GradienceError as error:
-            log.error("%s: delivery stopped until this is mended: %s", sink.name, reason.of(error))  # noqa: TRY400
-            note(spec, sink, store, Delivery.PARKED, reason.of(error))
-            return Delivery.PARKED
+        while True:
+            try:
+                return _deliver(spec, sink, store, vigil)
+            except GradienceError as error:
+                if _may_come_back(spec.path, vigil):
+                    vigil.sleep(spec.terms.poll_s)
+                    continue
+                log.error("%s: delivery stopped until this is mended: %s", sink.name, reason.of(error))  # noqa: TRY400
+                note(spec, sink, store, Delivery.PARKED, reason.of(error))
+                return Delivery.PARKED
 
 
 def note(spec: Spec, sink: Sink, store: CursorFile, state: Delivery, error: str) -> None:
@@ -53,6 +58,11 @@ def _deliver(spec: Spec, sink: Sink, store: CursorFile, vigil: Vigil) -> Deliver
     if done and vigil.look() is Presence.GONE and not vigil.is_ended():
         fail(spec.path, sink, store, vigil.pace)
     return outcome.state
+
+
+def _may_come_back(path: Path, vigil: Vigil) -> bool:
+    """Whether the journal is missing for want of its recorder's next line, which puts a deleted file back."""
+    return not path.exists() and vigil.look() is Presence.AT_WORK and not (vigil.told or vigil.stop())
 
 
 def _fresh(spec: Spec, sink: Sink) -> Cursor:

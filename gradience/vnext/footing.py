@@ -1,0 +1,95 @@
+"""The name of a file that is open for a long time: what was recorded stays under it, whatever is done to the file.
+
+`sed -i` and most editors put another file in its place, and a descriptor goes on writing into the old one, which
+nobody can open any more. Only what is under the name counts as recorded.
+"""
+
+import logging
+import os
+from pathlib import Path
+from typing import Final
+
+from gradience.errors import TelemetryError
+from gradience.vnext import runs
+from gradience.vnext.appender import Appender
+
+LOOK_S: Final = 1.0  # between two looks: two calls to the system, too much for every line
+
+_log = logging.getLogger(__name__)
+
+
+class Footing:
+    """Watches the file of one appender, and moves it to the file that bears the name now.
+
+    `looked` is the time that the last look was told, in seconds on any clock.
+    """
+
+    def __init__(self, appender: Appender) -> None:
+        self.looked = 0.0
+        self._appender = appender
+        self._known = appender.stat().st_size  # bytes that are known to have stood under the name
+        self._said: str | None = None
+
+    def look(self, now: float) -> None:
+        """See to it that every line is in the file of that name, and say what happened to it; never raises.
+
+        Where they cannot be put there, that is said once, and the next look tries again.
+        """
+        self.looked = now
+        try:
+            happened = self._look()
+        except (OSError, TelemetryError) as error:
+            happened = f"was taken away while it was recorded, and its lines are lost unless it comes back: {error}"
+        if happened and happened != self._said:
+            _log.warning("%s %s", self._appender.path, happened)
+        self._said = happened
+
+    def _look(self) -> str | None:
+        ours, named = self._appender.stat(), _stat(self._appender.path)
+        if named is not None and os.path.samestat(ours, named):
+            cut, self._known = self._known - ours.st_size, ours.st_size
+            return f"was cut by {cut} bytes while it was recorded, and is continued" if cut > 0 else None
+        if named is None and ours.st_nlink:
+            return "was moved while it was recorded, and is continued where it is now, which no mirror knows"
+        if named is None:
+            self._known = 0  # nothing of it stands anywhere
+        else:
+            runs.check(self._appender.path)
+        self._follow()
+        return f"was {'deleted' if named is None else 'replaced'} while it was recorded, and is continued"
+
+    def _follow(self) -> None:
+        """Put what the file of that name lacks into it, and write there from now on."""
+        start = self._known
+        if last := _last_line(self._appender.path):
+            end = 0
+            for line in self._appender.lines(0):
+                end += len(line)
+                if line == last:
+                    start = end
+        heir = Appender(self._appender.path, create=True)
+        try:
+            for line in self._appender.lines(start):
+                heir.append(line)
+        except BaseException:
+            heir.close()
+            raise
+        self._appender.become(heir)
+        self._known = self._appender.stat().st_size
+
+
+def _stat(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except FileNotFoundError:
+        return None
+
+
+def _last_line(path: Path) -> bytes:
+    """The last line that has its newline; nothing where there is none."""
+    last = b""
+    if _stat(path) is not None:
+        with path.open("rb") as stream:
+            for line in stream:
+                last = line if line.endswith(b"\n") else last
+    return last
