@@ -3,6 +3,7 @@
     GradienceError
     ├── InputError               an input could not be used            the command ends with exit code 1
     │   ├── TelemetryError       ... it is a telemetry file
+    │   │   └── ReplacedError    ... that is not the one of before: deliver from its start, if that is meant
     │   └── AdapterError         ... it is an adapter
     ├── TextViolationError       a long text met on_text_violation="raise" (also a ValueError)
     ├── ExtraMissingError        an optional library is not installed; the message is the install line
@@ -25,6 +26,10 @@ class InputError(GradienceError):
 
 class TelemetryError(InputError):
     """A telemetry file that cannot be read, written or trusted."""
+
+
+class ReplacedError(TelemetryError):
+    """A telemetry file or a tracked run is not the one that lines were delivered from, or to."""
 
 
 class AdapterError(InputError):

@@ -14,4 +14,10 @@ def test_the_command_can_be_typed_as_it_stands() -> None:
 def test_the_command_shows_no_credentials() -> None:
     """It goes to logs."""
     said = catchup.command(Path("run.jsonl"), "mlflow", {"tracking_uri": "https://me:secret@tracker"})
-    assert "secret" not in said
+    assert said == "gradience sync run.jsonl --to mlflow --tracking-uri https://tracker"
+
+
+def test_a_journal_that_was_replaced_is_delivered_from_its_start() -> None:
+    """No other command would be of use."""
+    said = catchup.command(Path("run.jsonl"), "mlflow", {}, from_start=True)
+    assert said == "gradience sync run.jsonl --to mlflow --from-start"

@@ -1,9 +1,11 @@
 """The mirror of one recorder, with drains in threads of this process."""
 
 import logging
+import os
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ import pytest
 from gradience.errors import InputError
 from gradience.mirror.live import recording
 from gradience.mirror.live.spec import Terms
+from gradience.mirror.sync import sync
 from gradience.testing import Fault, MemorySink, MemoryTracker
 from gradience.testing.folder import FolderSink, runs
 from gradience.vnext.telemetry import TelemetryWriter
@@ -27,6 +30,13 @@ def _brisk(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "run.jsonl"
+
+
+def until(done: Callable[[], bool]) -> None:
+    limit = time.monotonic() + 10.0
+    while not done():
+        assert time.monotonic() < limit, "it did not come about"
+        time.sleep(0.005)
 
 
 def test_a_thread_delivers_to_a_sink_object(path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -52,6 +62,21 @@ def test_each_sink_is_delivered_to_by_itself(path: Path, tmp_path: Path) -> None
         writer.train_step(1, loss=1.0)
     assert list(runs(tmp_path / "tracker")["r"].rows) == [1, 2]
     assert list(tracker.runs) == []
+
+
+def test_a_journal_that_was_cut_is_behind_by_all_that_it_holds(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The place of before means nothing any more, and only a delivery from the start catches up."""
+    tracker = MemoryTracker()
+    with TelemetryWriter(path, "r", sinks=[MemorySink(tracker)], host="thread") as writer:
+        for step in range(5):
+            writer.train_step(step, loss=1.0)
+        until(lambda: len(tracker.runs) == 1 and len(tracker.runs["r"].rows) == 5)
+        os.truncate(path, 0)
+        until(lambda: "was replaced or truncated" in caplog.text)
+        writer.train_step(5, loss=1.0)
+    assert "memory is 2 lines behind" in caplog.messages[-1]
+    assert caplog.messages[-1].endswith(f"gradience sync {path} --to memory --from-start")
+    assert sync(path, MemorySink(tracker), from_start=True).sent == 2
 
 
 def test_an_outage_in_a_thread_is_said_once(path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from gradience.mirror.cursor import CursorFile, Delivery
@@ -262,8 +263,11 @@ def test_a_call_that_hangs_is_ended_by_beginning_anew(place: Place, caplog: pyte
     assert place.is_whole()
 
 
-def test_close_returns_in_time_and_says_what_is_behind(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+def test_close_returns_in_time_and_says_what_is_behind(
+    place: Place, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """An outage at the end costs the deadline; the side-car goes on, and delivers when the tracker is back."""
+    monkeypatch.setattr(recording, "TERMS", msgspec.structs.replace(TERMS, linger_s=60.0))  # a busy machine is slow
     place.fault("refused")
     writer = place.writer(close_timeout_s=2.0)
     for step in range(5):

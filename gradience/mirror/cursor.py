@@ -43,6 +43,7 @@ class Cursor(msgspec.Struct, frozen=True, kw_only=True):
     """The place up to which every line was delivered or set aside; `offset` is in bytes, `updated` in Unix seconds.
 
     While `from_start` is set, everything is being delivered once more and what trackers remember counts for nothing.
+    `replaced` says that the place is of another file or tracked run than those of now, so that it means nothing.
     """
 
     journal: str
@@ -53,6 +54,7 @@ class Cursor(msgspec.Struct, frozen=True, kw_only=True):
     fingerprint: str = ""
     runs: dict[str, Mark] = {}
     from_start: bool = False
+    replaced: bool = False
     state: Delivery = Delivery.BEHIND
     error: str | None = None
     updated: float = 0.0

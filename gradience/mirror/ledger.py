@@ -5,7 +5,7 @@ import time
 
 import msgspec
 
-from gradience.errors import TelemetryError
+from gradience.errors import ReplacedError
 from gradience.mirror.cursor import Cursor, CursorFile, Delivery, Mark
 from gradience.mirror.groups import Group, parse
 from gradience.mirror.sink import Batch, Position, Run, Sink, Tracked
@@ -33,7 +33,7 @@ class Ledger:
         """Go to where the saved cursor stands, if there is one.
 
         Raises:
-            TelemetryError: the journal is not the one that was delivered.
+            ReplacedError: the journal is not the one that was delivered.
         """
         saved = self._store.load()
         if saved is not None:
@@ -65,7 +65,7 @@ class Ledger:
         """Take note of a run that a sink has opened, and of the lines that its tracker already holds.
 
         Raises:
-            TelemetryError: the tracker's memory of this journal contradicts the journal or the cursor.
+            ReplacedError: the tracker's memory of this journal contradicts the journal or the cursor.
         """
         mark = self._mark(group)
         line = mark.line if self.cursor.from_start else self._agreed(group.run_id, mark, tracked)
@@ -112,7 +112,9 @@ class Ledger:
     def note(self, state: Delivery, error: str | None = None) -> None:
         """Change what the cursor says about its target."""
         from_start = self.cursor.from_start and state is not Delivery.UP_TO_DATE
-        noted = msgspec.structs.replace(self.cursor, state=state, error=error, from_start=from_start)
+        noted = msgspec.structs.replace(
+            self.cursor, state=state, error=error, from_start=from_start, replaced=False
+        )
         self._dirty = self._dirty or noted != self.cursor
         self.cursor = noted
 
@@ -159,8 +161,8 @@ class Ledger:
             )
         return position.line
 
-    def _contradiction(self, run_id: str, tracked: Tracked, what: str) -> TelemetryError:
-        return TelemetryError(
+    def _contradiction(self, run_id: str, tracked: Tracked, what: str) -> ReplacedError:
+        return ReplacedError(
             f"Cannot go on delivering {self._tail.path}: run {run_id} is tracked as {tracked.id}, which {what}. "
             "If the file or the tracked run was replaced on purpose, deliver everything with --from-start."
         )

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from gradience.errors import TelemetryError
+from gradience.errors import ReplacedError, TelemetryError
 from gradience.vnext import journal
 from gradience.vnext.journal import Line
 
@@ -40,7 +40,7 @@ class Tail:
         """Move to a line that was passed before, handing out the lines on the way.
 
         Raises:
-            TelemetryError: at its end, when the file has fewer lines or others than those.
+            ReplacedError: at its end, when the file has fewer lines or others than those.
         """
         while self.line < line and (block := self.read(line - self.line)):
             yield from block
@@ -52,7 +52,8 @@ class Tail:
         """The next lines, at most `limit`; empty at the end of the file. Pass them before the next read.
 
         Raises:
-            TelemetryError: the file is not any more the one whose lines were passed.
+            ReplacedError: the file is not any more the one whose lines were passed.
+            TelemetryError: it cannot be read.
         """
         block = _take(self._scan, limit)
         if not block:
@@ -118,8 +119,8 @@ class Tail:
         except OSError as error:
             raise TelemetryError(f"cannot read {self.path}: {error.strerror or error}") from error
 
-    def _changed(self, how: str) -> TelemetryError:
-        return TelemetryError(
+    def _changed(self, how: str) -> ReplacedError:
+        return ReplacedError(
             f"cannot go on delivering {self.path}: the file was replaced or truncated, {how}; "
             "if that is meant, deliver everything again with --from-start"
         )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from gradience.errors import GradienceError, TelemetryError
+from gradience.errors import GradienceError, ReplacedError, TelemetryError
 from gradience.mirror import reason, turn
 from gradience.mirror.cursor import Cursor, CursorFile, Delivery
 from gradience.mirror.drain import drain
@@ -33,23 +33,31 @@ def follow(spec: Spec, sink: Sink, store: CursorFile, vigil: Vigil) -> Delivery:
                 return Delivery.BEHIND
             vigil.sleep(spec.terms.poll_s)
         stack.callback(_let_go, sink)
-        while True:
-            try:
-                return _deliver(spec, sink, store, vigil)
-            except GradienceError as error:
-                if _may_come_back(spec.path, vigil):
-                    vigil.sleep(spec.terms.poll_s)
-                    continue
-                log.error("%s: delivery stopped until this is mended: %s", sink.name, reason.of(error))  # noqa: TRY400
-                note(spec, sink, store, Delivery.PARKED, reason.of(error))
-                return Delivery.PARKED
+        while (state := _attempt(spec, sink, store, vigil)) is None:
+            vigil.sleep(spec.terms.poll_s)
+        return state
 
 
-def note(spec: Spec, sink: Sink, store: CursorFile, state: Delivery, error: str) -> None:
+def note(
+    spec: Spec, sink: Sink, store: CursorFile, state: Delivery, error: str, *, replaced: bool = False
+) -> None:
     """Leave word in the cursor, for whoever watches it; where that cannot be, the log has it."""
     with suppress(OSError, TelemetryError):
         cursor = store.load() or _fresh(spec, sink)
-        store.save(msgspec.structs.replace(cursor, state=state, error=error, updated=time.time()))
+        noted = msgspec.structs.replace(cursor, state=state, error=error, replaced=replaced, updated=time.time())
+        store.save(noted)
+
+
+def _attempt(spec: Spec, sink: Sink, store: CursorFile, vigil: Vigil) -> Delivery | None:
+    """How the target stands after a drain; None while the journal is missing and may come back."""
+    try:
+        return _deliver(spec, sink, store, vigil)
+    except GradienceError as error:
+        if _may_come_back(spec.path, vigil):
+            return None
+        log.error("%s: delivery stopped until this is mended: %s", sink.name, reason.of(error))  # noqa: TRY400
+        note(spec, sink, store, Delivery.PARKED, reason.of(error), replaced=isinstance(error, ReplacedError))
+        return Delivery.PARKED
 
 
 def _deliver(spec: Spec, sink: Sink, store: CursorFile, vigil: Vigil) -> Delivery:

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from gradience.errors import InputError
 from gradience.mirror import catchup, reason
-from gradience.mirror.cursor import CursorFile
+from gradience.mirror.cursor import Cursor, CursorFile
 from gradience.mirror.live import wish
 from gradience.mirror.live.hosts import Host, Sidecar, Thread
 from gradience.mirror.live.news import News
@@ -82,7 +82,7 @@ class LiveMirror:
             supervisor = self._supervisor(wanted, run_id)
             supervisor.start()
         except Exception as error:  # noqa: BLE001 - the boundary to training: a mirror must not end a run
-            why, mend = reason.of(error), self._catch_up(wanted, {}, None)
+            why, mend = reason.of(error), self._catch_up(wanted, {}, run_id, None)
             log.warning("%s: not mirrored: %s; catch up with: %s", wanted.name, why, mend)
         else:
             self._supervisors.append(supervisor)
@@ -103,7 +103,7 @@ class LiveMirror:
             store,
             sink.name,
             run_id,
-            lambda cursor: self._catch_up(wanted, spec.options, cursor and cursor.tracked.get(run_id)),
+            lambda cursor: self._catch_up(wanted, spec.options, run_id, cursor),
             in_house=self._in_house,
         )
         return Supervisor(self._host(spec, store, sink), store, self._place, news)
@@ -111,12 +111,13 @@ class LiveMirror:
     def _host(self, spec: Spec, store: CursorFile, sink: Sink) -> Host:
         return Thread(spec, store, sink) if self._in_house else Sidecar(spec, store, os.environ, Path.cwd())
 
-    def _catch_up(self, wanted: Wish, options: Mapping[str, Any], tracked: object) -> str:
+    def _catch_up(self, wanted: Wish, options: Mapping[str, Any], run_id: str, cursor: Cursor | None) -> str:
         """The command for `sync`, where a run that is active here has to be named as long as nothing leads to it."""
         typed = {key: value for key, value in options.items() if key != "active_run"}
-        if "active_run" in options and not tracked:
+        if "active_run" in options and not (cursor and run_id in cursor.tracked):
             typed.setdefault("run", options["active_run"])
-        return catchup.command(self._path, wanted.name, typed, self._state_dir)
+        anew = cursor is not None and cursor.replaced
+        return catchup.command(self._path, wanted.name, typed, self._state_dir, from_start=anew)
 
 
 def _inherited(sink: Sink) -> Mapping[str, str]:

@@ -78,7 +78,9 @@ class Supervisor:
 
     def _ahead(self) -> Iterator[Line]:
         cursor = self._store.load()
-        return journal.read(self._path, start=cursor.offset, line=cursor.line) if cursor else journal.read(self._path)
+        if cursor is None or cursor.replaced:
+            return journal.read(self._path)
+        return journal.read(self._path, start=cursor.offset, line=cursor.line)
 
     def _wait(self, until: float, done: Callable[[], bool]) -> None:
         while not done() and time.monotonic() < until:
