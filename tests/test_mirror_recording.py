@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from gradience.errors import InputError
+from gradience.mirror.fleet.standing import standings
 from gradience.mirror.live import recording
 from gradience.mirror.live.spec import Terms
 from gradience.mirror.sync import sync
@@ -76,6 +77,7 @@ def test_a_journal_that_was_cut_is_behind_by_all_that_it_holds(path: Path, caplo
         writer.train_step(5, loss=1.0)
     assert "memory is 2 lines behind" in caplog.messages[-1]
     assert caplog.messages[-1].endswith(f"gradience sync {path} --to memory --from-start")
+    assert [(one.line, one.behind) for one in standings(path)] == [(0, 2)]
     assert sync(path, MemorySink(tracker), from_start=True).sent == 2
 
 

@@ -60,6 +60,11 @@ class Cursor(msgspec.Struct, frozen=True, kw_only=True):
     updated: float = 0.0
 
     @property
+    def present(self) -> "Cursor":
+        """The same in the journal as it is now: at the start of one that was replaced."""
+        return msgspec.structs.replace(self, offset=0, line=0) if self.replaced else self
+
+    @property
     def tracked(self) -> dict[str, Tracked]:
         """The tracked runs, by the run_id that each mirrors."""
         return {

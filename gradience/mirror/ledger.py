@@ -112,9 +112,7 @@ class Ledger:
     def note(self, state: Delivery, error: str | None = None) -> None:
         """Change what the cursor says about its target."""
         from_start = self.cursor.from_start and state is not Delivery.UP_TO_DATE
-        noted = msgspec.structs.replace(
-            self.cursor, state=state, error=error, from_start=from_start, replaced=False
-        )
+        noted = msgspec.structs.replace(self.cursor, state=state, error=error, from_start=from_start, replaced=False)
         self._dirty = self._dirty or noted != self.cursor
         self.cursor = noted
 

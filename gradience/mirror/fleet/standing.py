@@ -95,7 +95,8 @@ def cursors(path: Path, state_dir: Path | None = None) -> Iterator[tuple[Path, C
                 yield place, msgspec.json.decode(place.read_bytes(), type=Cursor)
 
 
-def _standing(path: Path, place: Path, cursor: Cursor) -> Standing:
+def _standing(path: Path, place: Path, saved: Cursor) -> Standing:
+    cursor = saved.present
     ahead = _ahead(path, cursor)
     grown = cursor.state is Delivery.UP_TO_DATE and ahead.lines > 0
     holder = lock.holder(place.with_suffix(".lock"))

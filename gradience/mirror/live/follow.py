@@ -38,9 +38,7 @@ def follow(spec: Spec, sink: Sink, store: CursorFile, vigil: Vigil) -> Delivery:
         return state
 
 
-def note(
-    spec: Spec, sink: Sink, store: CursorFile, state: Delivery, error: str, *, replaced: bool = False
-) -> None:
+def note(spec: Spec, sink: Sink, store: CursorFile, state: Delivery, error: str, *, replaced: bool = False) -> None:
     """Leave word in the cursor, for whoever watches it; where that cannot be, the log has it."""
     with suppress(OSError, TelemetryError):
         cursor = store.load() or _fresh(spec, sink)

@@ -78,9 +78,9 @@ class Supervisor:
 
     def _ahead(self) -> Iterator[Line]:
         cursor = self._store.load()
-        if cursor is None or cursor.replaced:
+        if cursor is None:
             return journal.read(self._path)
-        return journal.read(self._path, start=cursor.offset, line=cursor.line)
+        return journal.read(self._path, start=cursor.present.offset, line=cursor.present.line)
 
     def _wait(self, until: float, done: Callable[[], bool]) -> None:
         while not done() and time.monotonic() < until:
