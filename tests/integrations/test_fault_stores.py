@@ -92,7 +92,7 @@ def test_eight_side_cars_create_one_store_together(tmp_path: Path, matrix: list[
 def test_postgres_may_crash(tmp_path: Path, matrix: list[Row]) -> None:
     """A store in PostgreSQL, which dies and comes back in the middle of a run."""
     with (
-        postgres.running(tmp_path / "postgres") as server,
+        postgres.running() as server,
         recording.recording(
             tmp_path / "in-postgres", {"type": "mlflow", "tracking_uri": server.uri}, terms=PATIENT
         ) as run,

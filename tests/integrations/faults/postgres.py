@@ -1,9 +1,13 @@
-"""A real PostgreSQL server in a folder, for as long as a test lasts."""
+"""A real PostgreSQL server, for as long as a test lasts.
+
+Its folder is none of pytest's, which only the user who runs the tests may enter: PostgreSQL refuses to run as root.
+"""
 
 import contextlib
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -24,7 +28,8 @@ class Postgres:
         self._data = folder / "data"
         self._programs = programs
         self._port = free_port()
-        _give_away(folder)
+        if os.geteuid() == 0:
+            shutil.chown(folder, _USER)
         self._run("initdb", "--auth=trust", f"--username={_USER}", "--no-sync", "--no-locale", "--encoding=UTF8")
 
     @property
@@ -56,26 +61,17 @@ class Postgres:
 
 
 @contextlib.contextmanager
-def running(folder: Path) -> Iterator[Postgres]:
+def running() -> Iterator[Postgres]:
     """A server that runs; the test is skipped where none is installed."""
     pytest.importorskip("psycopg2")
     programs = next((place for place in _PLACES if (place / "initdb").exists()), None)
     if programs is None:
         pytest.skip("needs PostgreSQL: no initdb is installed")
-    server = Postgres(folder, programs)
-    server.start()
-    try:
-        yield server
-    finally:
-        with contextlib.suppress(subprocess.CalledProcessError):
-            server.kill()
-
-
-def _give_away(folder: Path) -> None:
-    """PostgreSQL refuses to run as root; its own user has to reach the folder."""
-    folder.mkdir()
-    if os.geteuid() == 0:
-        shutil.chown(folder, _USER)
-        for parent in folder.parents:
-            if not parent.stat().st_mode & 0o001:
-                parent.chmod(parent.stat().st_mode | 0o001)
+    with tempfile.TemporaryDirectory(prefix="gradience-postgres-") as folder:
+        server = Postgres(Path(folder), programs)
+        server.start()
+        try:
+            yield server
+        finally:
+            with contextlib.suppress(subprocess.CalledProcessError):
+                server.kill()
