@@ -1,13 +1,18 @@
+import json
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gradience.audit.record import AuditRecord
 from gradience.mirror import view
 from gradience.mirror.history import History
 from gradience.mirror.sink import Batch, Position
+from gradience.policy import audit_event
+from gradience.policy.advice import advise
 from gradience.testing import samples
 from gradience.vnext.record import Record
 from gradience.vnext.types import ENVELOPE
@@ -66,6 +71,17 @@ def test_per_module_tables_lists_and_text_are_no_points() -> None:
     tables = {"modules": {"r": [8, 8]}, "by_layer": {"r": 1}, "by_target": {"q_proj": {"r": 1}}, "adapter": {"r": 8}}
     metrics = {**tables, "energy_kept": [0.9], "method": "qr", "exact": True}
     assert values(record("metrics", kind="lora_audit", metrics=metrics)) == {"lora_audit/exact": 1.0}
+
+
+def test_a_deeper_model_has_no_more_charts(make_record: Callable[..., AuditRecord]) -> None:
+    """The points of an audit are those of the whole and of its types, however many layers and targets there are."""
+    found = []
+    for layers in (1, 40):
+        audit = make_record({f"layers.{i}.{kind}": [2.0, 1.0] for i in range(layers) for kind in ("q_proj", "up_proj")})
+        payload = json.loads(json.dumps(audit_event.metrics(audit, advise(audit))))
+        found.append(set(values(record("metrics", kind="lora_audit", metrics=payload))))
+    assert found[0] == found[1]
+    assert len(found[0]) < 200
 
 
 def test_a_point_without_a_step_stands_at_zero() -> None:

@@ -39,7 +39,8 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     rank: int
     energy_kept: float
     relative_error: float  # sqrt(1 - energy_kept), of the update in Frobenius norm
-    worst_error: float  # the same of the worst single module
+    spectral_error: float  # of the same cut in the spectral norm, as a share of the largest singular value
+    worst_error: float  # relative_error of the worst single module
     worst_module: str
     params: int
     size_bytes: int | None  # None where the stored type is not known
@@ -74,6 +75,7 @@ def _candidate(record: AuditRecord, index: int, rank: int) -> Candidate:
         rank=rank,
         energy_kept=record.energy_kept[index],
         relative_error=math.sqrt(max(0.0, 1.0 - record.energy_kept[index])),
+        spectral_error=record.spectral_residuals[index],
         worst_error=worst.residuals[index],
         worst_module=worst.name,
         params=params,

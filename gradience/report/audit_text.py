@@ -131,7 +131,7 @@ def _findings(advice: Advice, *, verbose: bool) -> list[str]:
 
 
 def _candidates(record: AuditRecord, advice: Advice) -> list[str]:
-    header = ("", "rank", "energy kept", "relative error", "worst module", "params", "MB")
+    header = ("", "rank", "energy kept", "relative error", "spectral error", "worst module", "params", "MB")
     return table(header, [_candidate(row, row.rank == advice.suggested_rank) for row in ranks.candidates(record)])
 
 
@@ -141,6 +141,7 @@ def _candidate(row: ranks.Candidate, suggested: bool) -> tuple[str, ...]:
         str(row.rank),
         percent(row.energy_kept),
         percent(row.relative_error),
+        percent(row.spectral_error),
         percent(row.worst_error),
         count(row.params),
         megabytes(row.size_bytes),

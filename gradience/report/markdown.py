@@ -88,6 +88,8 @@ def _record(record: AuditRecord, suggested: object) -> list[str]:
         _candidates(record, suggested),
         "### By module type",
         _types(record),
+        "### By target",
+        _targets(record),
         escaped(facts) + (f", adapter `{adapter.fingerprint}`" if adapter.fingerprint else ""),
     ]
 
@@ -124,6 +126,21 @@ def _types(record: AuditRecord) -> str:
         for name, group, params in groups
     ]
     return _table(("type", "modules", "params", "k@95 p50 / p90", "stable rank", "rank waste"), rows)
+
+
+def _targets(record: AuditRecord) -> str:
+    rows = [
+        [
+            escaped(group.name),
+            str(group.n_layers),
+            count(group.params),
+            f"{number(group.energy_rank_95_p50)} / {number(group.energy_rank_95_p90)}",
+            percent(group.energy_share),
+            percent(group.rank_waste),
+        ]
+        for group in record.by_target
+    ]
+    return _table(("target", "modules", "params", "k@95 p50 / p90", "energy", "rank waste"), rows)
 
 
 def _bare(metrics: Mapping[str, Any]) -> list[str]:
