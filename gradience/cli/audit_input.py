@@ -12,7 +12,7 @@ import msgspec
 from gradience import audit
 from gradience.audit.record import ENERGY_LEVEL, AuditRecord
 from gradience.cli.options import together
-from gradience.cli.path import A_PATH, A_PLACE
+from gradience.cli.path import A_PLACE
 from gradience.references import Fetched
 
 
@@ -24,7 +24,7 @@ class Input(msgspec.Struct, frozen=True, kw_only=True):
     all_checkpoints: bool
     energy_level: float
     device: str
-    base_model: Path | None
+    base_model: str | None
 
 
 options: Final = together(
@@ -39,7 +39,12 @@ options: Final = together(
     click.option("--all-checkpoints", is_flag=True, help="Audit every checkpoint in the directory: one row each."),
     click.option("--energy-level", type=click.FloatRange(0, 1, min_open=True), default=ENERGY_LEVEL, show_default=True),
     click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda|mps"),
-    click.option("--base-model", type=A_PATH, metavar="DIR", help="Set the updates against the weights of this model."),
+    click.option(
+        "--base-model",
+        type=A_PLACE,
+        metavar="DIR|ID",
+        help="Set the updates against the weights of this model: a directory, or org/name or hf://org/name on the Hub.",
+    ),
 )
 
 

@@ -11,8 +11,8 @@
 A local path never leaves this package: no resolver is looked up and nothing is imported for it.
 """
 
-from gradience.references.fetching import fetch
+from gradience.references.fetching import fetch, fetch_model
 from gradience.references.reference import Reference, parse
 from gradience.references.resolver import Fetched
 
-__all__ = ["Fetched", "Reference", "fetch", "parse"]
+__all__ = ["Fetched", "Reference", "fetch", "fetch_model", "parse"]

@@ -108,7 +108,7 @@ def _serve() -> None:
 
     request = msgspec.json.decode(sys.stdin.buffer.read(), type=_Request)
     try:
-        answer = _Answer(fetched=fetching.by(_Named(request.resolver), request.reference))
+        answer = _Answer(fetched=fetching.by(_Named(request.resolver).fetch, request.reference))
     except GradienceError as error:
         answer = _Answer(error=str(error), missing=isinstance(error, ExtraMissingError))
     Path(request.answer).write_bytes(msgspec.json.encode(answer, enc_hook=str))

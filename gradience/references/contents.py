@@ -18,6 +18,12 @@ PATTERNS: Final = (  # paths within the folder; what other tools save is fetched
     "adapter_model/adapter_*",  # where some trainers put a checkpoint's adapter
     "pissa_init/adapter_*",  # the start that a PiSSA adapter is measured from
 )
+MODEL_PATTERNS: Final = (  # of a base model: what `transformers` and `diffusers` call its weights
+    "config.json",
+    *(f"{stem}{end}" for stem in ("model", "diffusion_pytorch_model") for end in (
+        ".safetensors", "-*-of-*.safetensors", ".safetensors.index.json",
+    )),
+)  # fmt: skip
 _SHOWN: Final = 4  # names of folders in a message
 
 

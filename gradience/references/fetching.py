@@ -2,20 +2,23 @@
 
 import os
 import re
+from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
 from textwrap import shorten
-from typing import Final
+from typing import Final, TypeAlias
 from urllib.parse import unquote, urlsplit
 from urllib.request import url2pathname
 
 from gradience.errors import ExtraMissingError, GradienceError, InputError
 from gradience.references import registry
 from gradience.references.reference import Reference, masked, parse
-from gradience.references.resolver import Fetched, Resolver
+from gradience.references.resolver import Fetched, ModelResolver
 
 _LONGEST: Final = 300  # characters of another library's words
 _LOCAL_HOSTS: Final = ("", "localhost")
+
+_Fetch: TypeAlias = Callable[[Reference], Fetched]
 
 
 def fetch(place: str | PathLike[str], *, tracker: str | None = None) -> Fetched:
@@ -29,28 +32,49 @@ def fetch(place: str | PathLike[str], *, tracker: str | None = None) -> Fetched:
         InputError: the reference cannot be fetched.
         ExtraMissingError: a library that is needed for it is not installed; the message says which.
     """
-    text = os.fspath(place)
-    reference = parse(text, tracker) if isinstance(place, str) else None
-    if reference is None:
-        return Fetched(folder=Path(text), shown=text, is_local=True)
-    if reference.scheme == "file":
-        return _of_file_url(reference)
-    return by(registry.resolver(reference.scheme), reference)
+    return _fetched(place, tracker, lambda reference: registry.resolver(reference.scheme).fetch)
 
 
-def by(resolver: Resolver, reference: Reference) -> Fetched:
-    """What a resolver fetches; whatever else it raises becomes one line.
+def fetch_model(place: str | PathLike[str]) -> Fetched:
+    """As `fetch`, for a whole model: its config and its weights, which may be many gigabytes.
+
+    Raises:
+        InputError: the reference cannot be fetched, or its scheme is not known to hold models.
+        ExtraMissingError: as `fetch`.
+    """
+    return _fetched(place, None, _of_models)
+
+
+def by(fetcher: _Fetch, reference: Reference) -> Fetched:
+    """What a resolver's method fetches; whatever else it raises becomes one line.
 
     Raises:
         InputError: as `fetch`.
         ExtraMissingError: as `fetch`.
     """
     try:
-        return resolver.fetch(reference)
+        return fetcher(reference)
     except GradienceError:
         raise
     except Exception as error:  # noqa: BLE001 - fsspec alone has dozens of back ends, each with errors of its own
         raise _plain(reference, error) from None  # their text may hold credentials
+
+
+def _fetched(place: str | PathLike[str], tracker: str | None, method: Callable[[Reference], _Fetch]) -> Fetched:
+    text = os.fspath(place)
+    reference = parse(text, tracker) if isinstance(place, str) else None
+    if reference is None:
+        return Fetched(folder=Path(text), shown=text, is_local=True)
+    if reference.scheme == "file":
+        return _of_file_url(reference)
+    return by(method(reference), reference)
+
+
+def _of_models(reference: Reference) -> _Fetch:
+    resolver = registry.resolver(reference.scheme)
+    if not isinstance(resolver, ModelResolver):
+        raise InputError(f"cannot fetch the model {reference.shown}: models come from hf:// or a local directory")
+    return resolver.fetch_model
 
 
 def _of_file_url(reference: Reference) -> Fetched:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
@@ -44,4 +44,16 @@ class Resolver(Protocol):
 
         Raises:
             InputError: there is no such thing, or it holds no adapter.
+        """
+
+
+@runtime_checkable
+class ModelResolver(Protocol):
+    """A resolver whose places may hold whole models, too."""
+
+    def fetch_model(self, reference: Reference) -> Fetched:
+        """The config and the safetensors of the model at the reference; raises as `fetch`.
+
+        Raises:
+            InputError: there is no such thing, or it holds no such model.
         """

@@ -1,7 +1,7 @@
 """`hf://`: the Hub's own client fetches into the Hub's own cache, and answers from it where the Hub is away."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -16,35 +16,48 @@ TIMEOUT_S: Final = 10.0  # to the first byte; HF_HUB_DOWNLOAD_TIMEOUT bounds the
 
 
 class HubResolver:
-    """Fetches only an adapter's files; a token is found where huggingface_hub finds it."""
+    """Fetches only what is asked for of a repository; a token is found where huggingface_hub finds it."""
 
     def fetch(self, reference: Reference) -> Fetched:
         """The adapter's files in the snapshot of its commit."""
         place = Place.of(reference)
-        import huggingface_hub
-        from huggingface_hub import errors
-
-        try:
-            with _without_warning():
-                snapshot = huggingface_hub.snapshot_download(
-                    place.repo,
-                    revision=place.revision,
-                    allow_patterns=_patterns(place),
-                    etag_timeout=TIMEOUT_S,
-                    library_name="gradience",
-                )
-            folder = Path(snapshot, place.folder)
-            if not (folder / contents.CONFIG).is_file():
-                contents.chosen(_paths(place, folder), reference.shown)
-        except errors.GatedRepoError:
-            raise _cannot(reference, "it is gated; ask for access on its page, then `hf auth login`") from None
-        except errors.RepositoryNotFoundError:
-            raise _cannot(reference, "there is no such repository, or it is private: `hf auth login`") from None
-        except errors.RevisionNotFoundError:
-            raise _cannot(reference, f"there is no revision {place.revision!r}") from None
-        except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled):
-            raise _cannot(reference, "the Hub cannot be reached, and it is not in the cache") from None
+        folder = _snapshot(reference, place, contents.PATTERNS)
+        if not (folder / contents.CONFIG).is_file():
+            contents.chosen(_paths(place, folder), reference.shown)
         return Fetched(folder=folder, shown=reference.shown)
+
+    def fetch_model(self, reference: Reference) -> Fetched:
+        """The model's config and weights in the snapshot of its commit."""
+        folder = _snapshot(reference, Place.of(reference), contents.MODEL_PATTERNS)
+        if not any(folder.glob("*.safetensors")):
+            raise _cannot(reference, "it holds no model in safetensors")
+        return Fetched(folder=folder, shown=reference.shown)
+
+
+def _snapshot(reference: Reference, place: Place, patterns: Iterable[str]) -> Path:
+    """The place's folder in the Hub's own cache, with its files that match."""
+    import huggingface_hub
+    from huggingface_hub import errors
+
+    within = f"{place.folder}/" if place.folder else ""
+    try:
+        with _without_warning():
+            snapshot = huggingface_hub.snapshot_download(
+                place.repo,
+                revision=place.revision,
+                allow_patterns=[within + pattern for pattern in patterns],
+                etag_timeout=TIMEOUT_S,
+                library_name="gradience",
+            )
+    except errors.GatedRepoError:
+        raise _cannot(reference, "it is gated; ask for access on its page, then `hf auth login`") from None
+    except errors.RepositoryNotFoundError:
+        raise _cannot(reference, "there is no such repository, or it is private: `hf auth login`") from None
+    except errors.RevisionNotFoundError:
+        raise _cannot(reference, f"there is no revision {place.revision!r}") from None
+    except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled):
+        raise _cannot(reference, "the Hub cannot be reached, and it is not in the cache") from None
+    return Path(snapshot, place.folder)
 
 
 @contextmanager
@@ -57,11 +70,6 @@ def _without_warning() -> Iterator[None]:
         yield
     finally:
         logger.setLevel(level)
-
-
-def _patterns(place: Place) -> list[str]:
-    within = f"{place.folder}/" if place.folder else ""
-    return [within + pattern for pattern in contents.PATTERNS]
 
 
 def _paths(place: Place, folder: Path) -> list[str]:

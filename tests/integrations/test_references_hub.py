@@ -1,5 +1,6 @@
 """Adapters on the Hub: huggingface_hub itself against a repository on loopback."""
 
+import json
 import os
 import subprocess
 import sys
@@ -7,7 +8,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from gradience_hub.place import Place
+from safetensors.torch import save_file
 
 from gradience.audit import fingerprint
 from gradience.errors import InputError
@@ -51,10 +54,11 @@ def hub(tmp_path: Path, save_adapter: SaveAdapter) -> Iterator[Hub]:
         yield serving
 
 
-def _audit(hub: Hub, home: Path, reference: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def _audit(hub: Hub, home: Path, reference: str, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
     own = {"HF_ENDPOINT": hub.address, "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1", **environment}
+    own["GRADIENCE_CACHE_DIR"] = str(home / "gradience")
     variables = {key: value for key, value in os.environ.items() if not key.startswith("HF_")} | own
-    command = [sys.executable, "-m", "gradience", "audit", "--peft-dir", reference, "--json"]
+    command = [sys.executable, "-m", "gradience", "audit", "--peft-dir", reference, "--json", *options]
     return subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
 
 
@@ -98,3 +102,28 @@ def test_what_the_hub_does_not_give_is_one_line(
     assert (done.returncode, done.stdout) == (1, "")
     assert said in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_a_base_model_comes_without_the_rest(tmp_path: Path, save_adapter: SaveAdapter) -> None:
+    """Its config and its weights, and no second copy of them in another format or folder."""
+    adapter = save_adapter(tmp_path / "adapter")
+    base = tmp_path / "base"
+    base.mkdir()
+    modules = [f"model.layers.{i}.{kind}" for i in range(2) for kind in ("self_attn.q_proj", "mlp.up_proj")]
+    save_file({f"{name}.weight": 2 * torch.eye(32) for name in modules}, base / "model.safetensors")
+    (base / "config.json").write_text("{}")
+    served = {name: base / name for name in ("config.json", "model.safetensors")}
+    others = dict.fromkeys(("pytorch_model.bin", "original/model.safetensors", "README.md"), base / "config.json")
+    with hub_server.serving({**served, **others}) as hub:
+        done = _audit(hub, tmp_path / "hf", str(adapter), "--base-model", "org/name")
+        assert done.returncode == 0, done.stderr
+        assert {path.partition(f"{hub_server.SHA}/")[2] for path in hub.asked if "/resolve/" in path} == set(served)
+        again = _audit(hub, tmp_path / "hf", str(adapter), "--base-model", "hf://org/name", HF_HUB_OFFLINE="1")
+        gone = _audit(hub, tmp_path / "hf", str(adapter), "--base-model", "org/other")
+    document = json.loads(done.stdout)
+    assert json.loads(again.stdout) == document
+    assert (document["n_layers_with_udr"], document["base_path"]) == (4, "hf://org/name")
+    assert document["udr_max"] == pytest.approx(document["delta_sigma_max"] / 2, rel=1e-3)
+    assert gone.returncode == 1
+    assert gone.stderr.strip().endswith("there is no such repository, or it is private: `hf auth login`")

@@ -7,6 +7,7 @@ from os import PathLike
 import msgspec
 
 from gradience.audit.base import naming, quantised, shards
+from gradience.audit.base import place as places
 from gradience.audit.base.shards import Base
 from gradience.audit.module import Module
 from gradience.audit.refusal import listed
@@ -23,18 +24,20 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     issues: tuple[str, ...] = ()
 
 
-def make(path: str | PathLike[str], modules: Sequence[Module]) -> Plan:
-    """Match `modules` to the weights of the base model in the directory `path`; no weight is read yet.
+def make(place: str | PathLike[str], modules: Sequence[Module]) -> Plan:
+    """Match `modules` to the weights of the base model at `place`, a path or a reference; no weight is read yet.
 
     Raises:
         InputError: there is no base model that can be read.
+        ExtraMissingError: a library that is needed to fetch it is not installed.
     """
-    base = shards.load(path)
+    located = places.located(place)
+    base = shards.load(located.folder)
     if reason := quantised.model(base):
-        return Plan(given=str(path), weights={}, issues=(f"base_quantised: {reason}",))
+        return Plan(given=located.shown, weights={}, issues=(f"base_quantised: {reason}",))
     paths = frozenset(key.removesuffix(_SUFFIX) for key in base.tensors if key.endswith(_SUFFIX))
     found = naming.match([module.name for module in modules], paths, base.config)
-    return _sorted_out(str(path), base, modules, found)
+    return _sorted_out(located.shown, base, modules, found)
 
 
 def _sorted_out(given: str, base: Base, modules: Sequence[Module], found: Mapping[str, str]) -> Plan:
