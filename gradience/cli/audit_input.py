@@ -12,7 +12,7 @@ import msgspec
 from gradience import audit
 from gradience.audit.record import ENERGY_LEVEL, AuditRecord
 from gradience.cli.options import together
-from gradience.cli.path import A_PLACE
+from gradience.cli.path import A_PATH, A_PLACE
 from gradience.references import Fetched
 
 
