@@ -146,15 +146,7 @@ def _is_rank1(module: ModuleAudit, limits: Thresholds) -> bool:
 
 
 def _energy_share(record: AuditRecord, holds: Callable[[ModuleAudit], bool]) -> float:
-    energies = _energies(record)
-    held = sum(energy for module, energy in zip(record.modules, energies, strict=True) if holds(module))
-    return held / sum(energies) if any(energies) else 0.0
-
-
-def _energies(record: AuditRecord) -> list[float]:
-    # Relative to the largest norm: squares of very large or very small norms leave the float range.
-    largest = max(module.delta_fro_norm for module in record.modules) or 1.0
-    return [(module.delta_fro_norm / largest) ** 2 for module in record.modules]
+    return sum(module.energy_share for module in record.modules if holds(module))
 
 
 def _by_type(record: AuditRecord) -> list[list[ModuleAudit]]:
