@@ -53,8 +53,9 @@ def test_further_adapters_in_sub_directories_are_named(tmp_path: Path) -> None:
         (["config.json", "model.safetensors"], "full model"),
         (["config.json", "model-00001-of-00002.safetensors"], "full model"),
         (["pytorch_model.bin"], "full model"),
-        (["pytorch_lora_weights.safetensors"], "diffusers"),
-        (["adapters.safetensors", "adapter_config.json"], "mlx-lm"),
+        (["pytorch_lora_weights.safetensors"], "pytorch_lora_weights.safetensors: it is empty"),
+        (["adapters.safetensors", "adapter_config.json"], "adapters.safetensors: it is empty"),
+        (["adapters.npz", "adapter_config.json"], "early mlx-lm"),
         (["adapter_0.pt"], "torchtune"),
         (["adapter_config.json", "adapter_model-00001-of-00002.safetensors"], "sharded"),
         (["adapter_config.json", "adapter_model.safetensors.index.json"], "sharded"),
@@ -160,15 +161,6 @@ def test_a_series_is_in_numeric_order_and_ends_with_the_final_adapter(tmp_path: 
 def test_a_series_of_one_is_the_path_itself(tmp_path: Path) -> None:
     """What is wrong with it is `find`'s to say."""
     assert folder.series(tmp_path / "missing") == [tmp_path / "missing"]
-
-
-def test_kohya_is_known_by_its_keys(tmp_path: Path) -> None:
-    """It writes no config, and its users choose the file's name."""
-    header = json.dumps(
-        {"lora_unet_x.lora_down.weight": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}
-    ).encode()
-    (tmp_path / "style.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
-    assert "kohya" in refusal(tmp_path)
 
 
 def test_a_path_that_is_no_directory_is_refused(tmp_path: Path) -> None:

@@ -8,7 +8,9 @@ from textwrap import dedent
 from typing import Any
 
 import pytest
+import torch
 from click.testing import CliRunner, Result
+from safetensors.torch import save_file
 
 from gradience.cli.main import group
 from gradience.vnext.telemetry import TelemetryWriter
@@ -123,6 +125,17 @@ def test_no_rank_is_suggested_where_advice_is_withheld(save_adapter: SaveAdapter
     untrained = save_adapter(tmp_path / "a", needed=0)
     assert "None: rank advice is withheld" in _audit(untrained, "--suggest-per-layer").stdout
     assert json.loads(_audit(untrained, "--suggest-per-layer", "--json").stdout)["module_ranks"] is None
+
+
+def test_a_file_of_another_tool_is_reported_on_and_kept(tmp_path: Path) -> None:
+    """The tool is named; the new journal says what there is to say without a config."""
+    file = tmp_path / "style.safetensors"
+    save_file({f"lora_unet_mid.lora_{side}.weight": torch.eye(4) for side in ("down", "up")}, file)
+    result = _audit(file, "--telemetry", tmp_path / "run.jsonl")
+    assert result.exit_code == 0
+    assert "LORA of kohya r=4 alpha=4, 1 modules" in result.stdout
+    start = json.loads((tmp_path / "run.jsonl").read_text().splitlines()[0])
+    assert start["meta"]["output_dir"] == str(tmp_path)
 
 
 def test_a_higher_energy_level_asks_for_more_rank(save_adapter: SaveAdapter, tmp_path: Path) -> None:

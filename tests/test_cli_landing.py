@@ -44,6 +44,16 @@ def test_the_journal_is_found_up_to_two_folders_above(tmp_path: Path, below: str
     assert landing.beside(tmp_path / below) == landing.Journal(path=path.resolve(), run_id="run-1")
 
 
+def test_the_journal_of_an_adapter_file_is_beside_it(tmp_path: Path) -> None:
+    """Other tools write single files; without a journal a new one is made in the same directory."""
+    file = tmp_path / "out" / "style.safetensors"
+    file.parent.mkdir()
+    file.touch()
+    assert landing.beside(file) == landing.Journal(path=file.parent / "run.jsonl")
+    path = _journal(tmp_path / "run.jsonl")
+    assert landing.beside(file) == landing.Journal(path=path.resolve(), run_id="run-1")
+
+
 def test_a_journal_three_folders_above_is_not_ours(tmp_path: Path) -> None:
     """It may be anybody's: a new one is made beside the adapter."""
     _journal(tmp_path / "run.jsonl")

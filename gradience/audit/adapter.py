@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from gradience.audit import assembly, config, difference, experts, folder, keys, safetensors_file, torch_file
+from gradience.audit import assembly, config, difference, experts, folder, foreign, keys, safetensors_file, torch_file
 from gradience.audit.assembly import Assembled
 from gradience.audit.config import LoraConfig
 from gradience.audit.folder import Files
@@ -43,11 +43,22 @@ def load(path: str | PathLike[str], *, initial: str | PathLike[str] | None = Non
         AdapterError: there is no adapter, or its update does not follow from its factors.
     """
     files = folder.find(path, unconverted=initial is not None)
+    if files.layout is not None and initial is not None:
+        raise refuse(initial, f"the adapter is one of {files.layout}", "only PEFT's can have an initial adapter")
+    if files.layout is not None:
+        return _foreign(files, files.layout)
     settings = config.read(files.config)
     if initial is None and settings.changes_base:
         initial = difference.beside(files)
     loaded = _load(files, settings)
     return loaded if initial is None else _less(loaded, initial)
+
+
+def _foreign(files: Files, layout: str) -> Adapter:
+    found = foreign.LAYOUTS[layout].read(files.weights)
+    step = files.step if found.info.step is None else found.info.step
+    info = msgspec.structs.replace(found.info, peft_dir=files.given, step=step)
+    return Adapter(files=files, info=info, modules=found.modules, issues=found.issues)
 
 
 def _load(files: Files, settings: LoraConfig) -> Adapter:

@@ -1,7 +1,6 @@
 """Modules from the pairs of a PEFT file and its config: each form of pair by the formula that PEFT has for it."""
 
 import math
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -10,11 +9,11 @@ import msgspec
 from gradience.audit import experts
 from gradience.audit.config import LoraConfig
 from gradience.audit.keys import Form, Pair
-from gradience.audit.module import ATTENTION, CONV, EMBEDDING, LINEAR, Module, Product
+from gradience.audit.module import ATTENTION, CONV, EMBEDDING, LINEAR, Module, Product, natural
 from gradience.audit.patterns import Values
 from gradience.audit.refusal import listed, quoted, refuse
 
-_DTYPES = frozenset({"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"})
+DTYPES = frozenset({"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"})  # those of factors
 _GATHER = "gather the parameters (DeepSpeed ZeRO-3, FSDP) and save the adapter again"
 _OTHER_RUN = "put the config of this training run beside it"
 _MOST_TARGETS = 10_000_000  # parameters times modules: some seconds of looking which parameter belongs to which
@@ -43,7 +42,7 @@ def assemble(files: tuple[Path, Path], settings: LoraConfig, pairs: Mapping[str,
     ranks = Values(config, "rank_pattern", patterns, settings.r, names=names)
     alphas = Values(config, "alpha_pattern", settings.alpha_pattern or {}, settings.lora_alpha, names=names)
     bench = _Assembly(weights, settings, pairs, ranks, alphas)
-    modules = sorted(bench.modules(), key=lambda module: _natural(module.name))
+    modules = sorted(bench.modules(), key=lambda module: natural(module.name))
     if not modules:
         raise refuse(weights, "AdaLoRA pruned every module to rank 0", "there is nothing to audit")
     return Assembled(
@@ -89,7 +88,7 @@ class _Assembly:
 
     def _check_dtypes(self, wrappers: Mapping[int, Pair]) -> None:
         for tensor in (t for pair in wrappers.values() for t in (pair.a, pair.b, pair.e) if t is not None):
-            if tensor.dtype not in _DTYPES:
+            if tensor.dtype not in DTYPES:
                 mend = "save the adapter in float32, float16 or bfloat16"
                 raise refuse(self._weights, f"{quoted(tensor.key)} has the dtype {quoted(tensor.dtype)}", mend)
 
@@ -177,12 +176,6 @@ def _tied(modules: list[Module]) -> Iterator[Module]:
     for module in modules:
         is_copy = module.kind == LINEAR and (module.r, module.in_features, module.out_features) in mirrored
         yield msgspec.structs.replace(module, is_copy=True) if is_copy else module
-
-
-def _natural(name: str) -> list[str | tuple[int, str]]:
-    """Sorts layer 2 before layer 10, which the order of keys in a file does not."""
-    parts = re.split(r"([0-9]+)", name)
-    return [(len(part), part) if place % 2 else part for place, part in enumerate(parts)]
 
 
 def _shapes(name: str, pair: Pair) -> str:

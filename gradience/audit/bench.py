@@ -4,13 +4,16 @@ A matrix that a bench returns is valid until the next call: memory does not grow
 """
 
 from collections.abc import Iterable
+from typing import Any
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from gradience.audit import spectrum, widening
 from gradience.audit.factors import Reader
 from gradience.audit.module import Module, Product
+from gradience.audit.safetensors_file import Tensor
 from gradience.audit.spectrum import Array
 
 
@@ -39,7 +42,7 @@ class Bench:
         for product in module.products:
             part = values[place : place + product.rank]
             diagonal = self._diagonal(product)
-            stored = self._reader.read(product.a)
+            stored = self._stored(product, product.a)
             widening.widen(stored if product.rows is None else stored[product.rows], product.a.dtype, part)
             if diagonal is not None:
                 part *= diagonal
@@ -50,11 +53,15 @@ class Bench:
         """Bᵀ (r, out): the columns of every product's B."""
         values, place = self._space(module.out_features, module.r), 0
         for product in module.products:
-            stored = self._reader.read(product.b)
+            stored = self._stored(product, product.b)
             part = stored if product.columns is None else stored[:, product.columns]
             widening.widen(part, product.b.dtype, values[:, place : place + product.rank])
             place += product.rank
         return _unit(module, values.T)
+
+    def _stored(self, product: Product, factor: Tensor) -> NDArray[Any]:
+        stored = self._reader.read(factor)
+        return stored.T if product.transposed else stored
 
     def _space(self, height: int, width: int) -> Array:
         return self._scratch[: height * width].reshape(height, width)

@@ -73,7 +73,15 @@ def read(path: Path) -> LoraConfig:
     Raises:
         AdapterError: it cannot be read, makes no sense, or describes an adapter that is not audited.
     """
-    fields = _fields(path)
+    return of(path, _fields(path))
+
+
+def of(path: Path, fields: dict[str, Any]) -> LoraConfig:
+    """The config with these fields, which `path` holds.
+
+    Raises:
+        AdapterError: as `read`.
+    """
     _check_type(path, fields)
     variants.check(path, fields)
     try:

@@ -31,7 +31,7 @@ def of(files: Files) -> str:
         AdapterError: a file cannot be read.
     """
     try:
-        stamps = _stamp(files.weights), _stamp(files.config)
+        stamps = tuple(map(_stamp, dict.fromkeys((files.weights, files.config))))  # one file may be both
         settled = max(stamp.changed_ns for stamp in stamps) < time.time_ns() - _SETTLED_NS
         return _remembered(*stamps) if settled else _hash(*stamps)
     except OSError as error:

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import msgspec
 
-from gradience.audit import layouts, trainer
+from gradience.audit import foreign, layouts, trainer
 from gradience.audit.refusal import named, refuse
 from gradience.audit.trainer import CONFIG
 from gradience.errors import AdapterError
 
 WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")  # in the order in which PEFT looks for them
 
+_NAMES = ("pytorch_lora_weights.safetensors", "adapters.safetensors")  # of diffusers and mlx-lm
 _CONVERTED = "pissa_converted"  # LLaMA-Factory's folders around a PiSSA training; only this one is the true difference
 _UNCONVERTED = ("pissa_init", "pissa_backup")
 
@@ -25,6 +26,7 @@ class Files(msgspec.Struct, frozen=True):
     weights: Path
     others: tuple[str, ...] = ()  # further adapters in sub-directories, which are not read
     linked: tuple[str, ...] = ()  # names of files that are links to somewhere else
+    layout: str | None = None  # of another tool than PEFT; then the config may be the weights themselves
 
     @property
     def step(self) -> int | None:
@@ -33,7 +35,9 @@ class Files(msgspec.Struct, frozen=True):
 
 
 def find(path: str | PathLike[str], *, unconverted: bool = False) -> Files:
-    """The adapter in the directory `path`; `unconverted` allows LLaMA-Factory's raw copies of a PiSSA adapter.
+    """The adapter in the directory `path`, or in that file, where it is another tool's.
+
+    `unconverted` allows LLaMA-Factory's raw copies of a PiSSA adapter.
 
     Raises:
         AdapterError: there is no such directory, or it holds something else; the message says what.
@@ -63,19 +67,15 @@ def _find(folder: Path, given: str, *, unconverted: bool) -> Files:
     if not folder.exists():
         raise refuse(given, "there is no such directory", "check the path")
     if not folder.is_dir():
-        raise refuse(given, "it is not a directory", f"give the directory that holds {CONFIG}")
+        return _file(folder, given)
     home = trainer.home(folder)
     if home is None:
-        raise _without_config(folder)
+        return _without_config(folder, given)
     if not unconverted and home.resolve().name in _UNCONVERTED:
         raise _unconverted(home)
     weights = next((home / name for name in WEIGHTS if (home / name).is_file()), None)
     if weights is None:
-        raise layouts.foreign(home) or refuse(
-            home,
-            f"there is a config but none of {', '.join(WEIGHTS)}",
-            "save the adapter again, or fetch its weights",
-        )
+        return _without_weights(home, given)
     others = sorted(path.name for path in _adapters(folder) if path != home)
     linked = _linked(home.resolve(), (home / CONFIG, weights))
     return Files(given, home / CONFIG, weights, others=tuple(others), linked=linked)
@@ -87,26 +87,59 @@ def _linked(here: Path, files: Iterable[Path]) -> tuple[str, ...]:
     return tuple(file.name for file in files if not any(map(file.resolve().is_relative_to, places)))
 
 
-def _without_config(folder: Path) -> AdapterError:
+def _file(file: Path, given: str) -> Files:
+    """A file of another tool; of PEFT's two files neither is an adapter alone."""
+    home = f"give the directory that holds {CONFIG}"
+    if file.suffix != ".safetensors":
+        raise refuse(given, "it is not a directory", home)
+    found = foreign.layout(file)
+    if found is None:
+        raise refuse(given, f"it is not a directory, and no file of {', '.join(foreign.LAYOUTS)}", home)
+    return Files(given, found.settings(file), file, layout=found.NAME)
+
+
+def _without_weights(home: Path, given: str) -> Files:
+    if file := _by_name(home):
+        return _file(file, given)
+    raise layouts.foreign(home) or refuse(
+        home,
+        f"there is a config but none of {', '.join(WEIGHTS)}",
+        "save the adapter again, or fetch its weights",
+    )
+
+
+def _without_config(folder: Path, given: str) -> Files:
     if steps := trainer.checkpoints(folder):
-        return _without_final(folder, steps)
+        raise _without_final(folder, steps)
     if adapters := sorted(_adapters(folder)):
         chosen = next((path for path in adapters if path.name == _CONVERTED), adapters[0])
-        return refuse(folder, f"it holds adapters only in sub-directories ({_names(adapters)})", f"audit {chosen}")
-    if found := layouts.foreign(folder):
-        return found
+        raise refuse(folder, f"it holds adapters only in sub-directories ({_names(adapters)})", f"audit {chosen}")
     if any(True for name in WEIGHTS if (folder / name).is_file()):
-        return refuse(
+        raise refuse(
             folder,
             f"there are weights but no {CONFIG}, so their scale is not known",
             "put the config that training wrote beside them",
         )
+    if file := _by_name(folder) or _only(folder, list(foreign.files(folder))):
+        return _file(file, given)
+    raise layouts.foreign(folder) or _nothing(folder)
+
+
+def _by_name(folder: Path) -> Path | None:
+    """The file that another tool would look for."""
+    return next((folder / name for name in _NAMES if (folder / name).is_file()), None)
+
+
+def _only(folder: Path, files: list[Path]) -> Path | None:
+    """The only file of another tool."""
+    if len(files) > 1:
+        raise refuse(folder, f"it holds several LoRA files ({_names(files)})", f"give one of them: {files[-1]}")
+    return files[0] if files else None
+
+
+def _nothing(folder: Path) -> AdapterError:
     if layouts.is_model(folder):
         return refuse(folder, "it is a full model, not an adapter", f"give the directory that holds {CONFIG}")
-    if kohya := next(layouts.kohya(folder), None):
-        return refuse(
-            kohya, "it is a kohya (sd-scripts) LoRA, not a PEFT adapter", "convert it to the PEFT layout first"
-        )
     return refuse(folder, f"there is no {CONFIG}", "give the directory that PEFT's `save_pretrained` wrote")
 
 

@@ -1,6 +1,5 @@
 """What directories without a PEFT adapter hold instead, known by their files: the refusal that names it."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 from gradience.audit.refusal import refuse
@@ -8,14 +7,9 @@ from gradience.errors import AdapterError
 
 _LAYOUTS = (  # files that other tools leave, what they are, the mend
     (
-        "pytorch_lora_weights*.safetensors",
-        "it is a diffusers LoRA, not a PEFT adapter",
-        "load it into the pipeline and save its PEFT modules with `save_pretrained`",
-    ),
-    (
-        "adapters.safetensors",
-        "it is an mlx-lm adapter, not a PEFT adapter",
-        "convert it to the PEFT layout first",
+        "adapters.npz",
+        "it is an adapter of an early mlx-lm",
+        "convert it to adapters.safetensors",
     ),
     (
         "adapter_[0-9]*.pt",
@@ -57,16 +51,3 @@ def foreign(folder: Path) -> AdapterError | None:
 def is_model(folder: Path) -> bool:
     """Whether `folder` holds a whole model."""
     return any(True for pattern in _MODEL for _ in folder.glob(pattern))
-
-
-def kohya(folder: Path) -> Iterator[Path]:
-    """Files with kohya's keys: it writes no config, and the user picks the name."""
-    from gradience.audit import safetensors_file
-
-    for file in sorted(folder.glob("*.safetensors")):
-        try:
-            keys = safetensors_file.header(file)
-        except AdapterError:
-            continue
-        if any(".lora_down." in key or ".lora_up." in key for key in keys):
-            yield file

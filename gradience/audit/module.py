@@ -5,6 +5,7 @@ scale * Σ weight * B @ diag(E) @ A over its products, so the stack of all A and
 """
 
 import math
+import re
 from typing import Final
 
 import msgspec
@@ -22,8 +23,8 @@ PARAMETER: Final = "parameter"  # a bare 2-D parameter
 class Product(msgspec.Struct, frozen=True, kw_only=True):
     """weight * B @ diag(E) @ A; each tensor is a matrix once all its dimensions after the first are flattened.
 
-    A's matrix is (rank, in) and B's is (out, rank); where several products share a tensor, `rows` of A and `columns`
-    of B are this one's share of the rank.
+    A's matrix is (rank, in) and B's is (out, rank), unless both are stored `transposed`; where several products share a
+    tensor, `rows` of A and `columns` of B are this one's share of the rank.
     """
 
     a: Tensor
@@ -32,11 +33,22 @@ class Product(msgspec.Struct, frozen=True, kw_only=True):
     columns: slice | None = None
     diagonal: Tensor | None = None  # E, one number per row of A
     weight: float = 1.0
+    transposed: bool = False
+
+    @property
+    def in_features(self) -> int:
+        """Width of what A reads."""
+        return self.a.shape[0] if self.transposed else math.prod(self.a.shape[1:])
+
+    @property
+    def out_features(self) -> int:
+        """Width of what B writes."""
+        return self.b.shape[1 if self.transposed else 0]
 
     @property
     def rank(self) -> int:
         """How many rows of A and columns of B take part."""
-        whole = self.a.shape[0]
+        whole = self.a.shape[1 if self.transposed else 0]
         return whole if self.rows is None else len(range(whole)[self.rows])
 
     @property
@@ -59,12 +71,12 @@ class Module(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def in_features(self) -> int:
         """Width of what A reads."""
-        return math.prod(self.products[0].a.shape[1:])
+        return self.products[0].in_features
 
     @property
     def out_features(self) -> int:
         """Width of what B writes."""
-        return self.products[0].b.shape[0]
+        return self.products[0].out_features
 
     @property
     def tensors(self) -> list[Tensor]:
@@ -80,3 +92,9 @@ class Module(msgspec.Struct, frozen=True, kw_only=True):
     def params(self) -> int:
         """Numbers in the factors."""
         return 0 if self.is_copy else self.r * (self.in_features + self.out_features)
+
+
+def natural(name: str) -> list[str | tuple[int, str]]:
+    """The key that sorts layer 2 before layer 10, which the order of keys in a file does not."""
+    parts = re.split(r"([0-9]+)", name)
+    return [(len(part), part) if place % 2 else part for place, part in enumerate(parts)]

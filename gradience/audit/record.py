@@ -12,6 +12,7 @@ class AdapterInfo(msgspec.Struct, frozen=True, kw_only=True):
     peft_dir: str
     adapter_config_path: str
     adapter_weights_path: str
+    layout: str = "peft"  # the tool whose files these are: peft | diffusers | kohya | mlx-lm
     peft_type: str = "LORA"
     base_model: str | None = None
     r: int  # the config's; patterns may give modules others
@@ -25,6 +26,11 @@ class AdapterInfo(msgspec.Struct, frozen=True, kw_only=True):
     dtype: str | None = None
     step: int | None = None  # optimiser step of the checkpoint, where the directory tells
     fingerprint: str | None = None
+
+    @property
+    def kind(self) -> str:
+        """What to call it: LORA, or LORA of diffusers."""
+        return self.peft_type if self.layout == "peft" else f"{self.peft_type} of {self.layout}"
 
 
 class ModuleAudit(msgspec.Struct, frozen=True, kw_only=True):

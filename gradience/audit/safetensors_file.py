@@ -5,6 +5,7 @@ and every tensor has as many bytes as its shape and dtype say.
 """
 
 import math
+import struct
 from pathlib import Path
 
 import msgspec
@@ -18,6 +19,7 @@ ITEM_BYTES = {
     "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U64": 8, "U32": 4, "U16": 2, "U8": 1, "BOOL": 1, "C64": 8,
 }  # fmt: skip
 
+_SCALARS = {"F64": "<d", "F32": "<f", "F16": "<e", "BF16": "<f", "I64": "<q", "I32": "<i"}  # BF16: half of an F32
 _AGAIN = "fetch it or save it again"
 _MOST = 1 << 18  # tensors; three times those of the largest mixture-of-experts adapter
 _COLONS = 1 << 19  # in a header beside the four of each tensor: those of other tools' notes on a training
@@ -45,6 +47,7 @@ class _Entry(msgspec.Struct, frozen=True):
 _ENTRIES = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ENTRY = msgspec.json.Decoder(_Entry)
 _METADATA = msgspec.json.Decoder(dict[str, str] | None)
+_NONE = msgspec.Raw(b"null")
 
 
 def header(path: Path) -> dict[str, Tensor]:
@@ -53,6 +56,47 @@ def header(path: Path) -> dict[str, Tensor]:
     Raises:
         AdapterError: the file is not a whole and valid safetensors file.
     """
+    size, raw = _read(path)
+    return _tensors(path, raw, data=8 + len(raw), size=size)
+
+
+def metadata(path: Path) -> dict[str, str]:
+    """The texts that the writer left beside the tensors.
+
+    Raises:
+        AdapterError: as `header`, or they are no texts.
+    """
+    _, raw = _read(path)
+    _check_count(path, raw)
+    try:
+        return _METADATA.decode(_ENTRIES.decode(raw).get("__metadata__", _NONE)) or {}
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise refuse(path, f"its safetensors metadata is not valid ({quoted(error)})", _AGAIN) from error
+
+
+def scalar(tensor: Tensor) -> float:
+    """The one number of a tensor.
+
+    Raises:
+        AdapterError: it has none or more, or it is not finite.
+    """
+    form = _SCALARS.get(tensor.dtype)
+    if form is None or tensor.nbytes != ITEM_BYTES[tensor.dtype]:
+        raise refuse(tensor.file, f"{quoted(tensor.key)} is no single number", _AGAIN)
+    try:
+        with tensor.file.open("rb", buffering=0) as file:
+            file.seek(tensor.offset)
+            raw = file.read(tensor.nbytes)
+        number = struct.unpack(form, b"\0\0" + raw if tensor.dtype == "BF16" else raw)[0]
+    except (OSError, struct.error) as error:
+        raise refuse(tensor.file, f"{quoted(tensor.key)} cannot be read", "check the file's permissions") from error
+    if not math.isfinite(number):
+        raise refuse(tensor.file, f"{quoted(tensor.key)} is {number}", _AGAIN)
+    return float(number)
+
+
+def _read(path: Path) -> tuple[int, bytes]:
+    """The file's size, and the JSON of its header."""
     try:
         with path.open("rb", buffering=0) as file:
             size = path.stat().st_size
@@ -60,7 +104,7 @@ def header(path: Path) -> dict[str, Tensor]:
             length = int.from_bytes(start, "little")
             if len(start) < 8 or not 2 <= length <= min(HEADER_LIMIT, size - 8):
                 raise _no_header(path, start + file.read(64), size, length)
-            return _tensors(path, file.read(length), data=8 + length, size=size)
+            return size, file.read(length)
     except OSError as error:
         raise refuse(path, f"it cannot be read ({error.strerror})", "check its permissions") from error
 
@@ -69,7 +113,7 @@ def _tensors(path: Path, raw: bytes, *, data: int, size: int) -> dict[str, Tenso
     _check_count(path, raw)
     try:
         entries = _ENTRIES.decode(raw)
-        _METADATA.decode(entries.pop("__metadata__", msgspec.Raw(b"null")))
+        _METADATA.decode(entries.pop("__metadata__", _NONE))
         tensors = [_tensor(path, key, _ENTRY.decode(entry), data) for key, entry in entries.items()]
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise refuse(path, f"its safetensors header is not valid ({quoted(error)})", _AGAIN) from error

@@ -76,8 +76,8 @@ def journal(place: Fetched, keeping: Keeping) -> landing.Journal | None:
         return landing.named(keeping.append)
     if keeping.telemetry:
         return landing.at(keeping.telemetry)
-    # A directory that is not there is the audit's to refuse.
-    if not keeping.log_to or not place.folder.is_dir():
+    # A place that is not there is the audit's to refuse.
+    if not keeping.log_to or not place.folder.exists():
         return None
     return landing.beside(place.folder) if place.is_local else landing.apart(place.shown)
 

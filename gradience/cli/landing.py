@@ -75,18 +75,18 @@ def at(path: Path) -> Journal:
 
 
 def beside(adapter: Path) -> Journal:
-    """The journal in or above the adapter's directory, else one to be made in it.
+    """The journal in or above the directory of the adapter, else one to be made in it.
 
     Raises:
         InputError: several could be meant.
         TelemetryError: a file that is no journal is in the way of a new one.
     """
-    here = adapter.resolve()
+    here = _folder(adapter)
     for folder in [here, *here.parents][: ABOVE + 1]:
         found = _in(folder)
         if found is not None:
             return found
-    return at(adapter / NAME)
+    return at((adapter if adapter.is_dir() else adapter.parent) / NAME)
 
 
 def apart(reference: str) -> Journal:
@@ -196,5 +196,11 @@ def _origin(place: str) -> dict[str, str]:
 
 def _output_dir(adapter: Path) -> Path:
     """The directory a trainer calls its own: checkpoints are folders in it."""
-    here = adapter.resolve()
+    here = _folder(adapter)
     return here.parent if here.name.startswith("checkpoint-") else here
+
+
+def _folder(adapter: Path) -> Path:
+    """Other tools' adapters are single files."""
+    here = adapter.resolve()
+    return here.parent if here.is_file() else here

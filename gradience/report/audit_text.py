@@ -93,7 +93,7 @@ def _header(record: AuditRecord, advice: Advice) -> list[str]:
 
 def _adapter(adapter: AdapterInfo, summary: AuditSummary) -> str:
     parts = [
-        f"{adapter.peft_type} r={adapter.r} alpha={number(adapter.lora_alpha)}{_variants(adapter)}",
+        f"{adapter.kind} r={adapter.r} alpha={number(adapter.lora_alpha)}{_variants(adapter)}",
         f"{summary.n_layers} modules",
         f"{count(summary.total_lora_params)} parameters",
         *([adapter.dtype] if adapter.dtype else []),

@@ -80,7 +80,7 @@ def _tables(metrics: Mapping[str, Any], suggested: object) -> list[str]:
 def _record(record: AuditRecord, suggested: object) -> list[str]:
     adapter = record.adapter
     facts = (
-        f"{adapter.peft_type} r={adapter.r}, alpha={number(adapter.lora_alpha)}, {record.summary.n_layers} modules, "
+        f"{adapter.kind} r={adapter.r}, alpha={number(adapter.lora_alpha)}, {record.summary.n_layers} modules, "
         f"{count(record.summary.total_lora_params)} parameters"
     )
     return [
