@@ -11,7 +11,7 @@ from gradience.cli.options import together
 from gradience.policy import audit_event, module_ranks
 from gradience.policy.advice import Advice
 from gradience.policy.module_ranks import ModuleRanks
-from gradience.report import audit_csv, audit_text, module_ranks_text, module_rows
+from gradience.report import audit_csv, audit_text, module_ranks_text, module_rows, shape_text
 from gradience.report.module_rows import Wanted
 
 Format = Literal["text", "csv", "json"]
@@ -84,10 +84,13 @@ def text(record: AuditRecord, advice: Advice, view: View) -> str:
     """What is printed as soon as the audit is done: the report, or the rows as CSV."""
     if view.format == "csv":
         return audit_csv.render(record, module_rows.select(record, view.wanted or Wanted()))
-    further = [] if view.wanted is None else audit_text.modules(record, view.wanted)
-    grouped = audit_text.groups(record) if view.layers else []
-    ranks = _ranks_text(record, advice, view) if view.per_layer else []
-    return audit_text.render(record, advice, further=[*grouped, *further, *ranks], verbose=view.verbose)
+    further = [
+        *(shape_text.render(record) if view.verbose else []),
+        *(audit_text.groups(record) if view.layers else []),
+        *(audit_text.modules(record, view.wanted) if view.wanted else []),
+        *(_ranks_text(record, advice, view) if view.per_layer else []),
+    ]
+    return audit_text.render(record, advice, further=further, verbose=view.verbose)
 
 
 def document(record: AuditRecord, advice: Advice, view: View) -> dict[str, Any]:
