@@ -73,6 +73,7 @@ def test_overlapping_and_idle_pattern_keys_are_issues(tmp_path: Path) -> None:
         ([8, 4, 3, 3], [4, 4, 1, 1], "grouped convolution"),
         ([8, 4, 3, 3], [4, 8], "config gives it r=8"),
         ([8, 4, 3, 3], [4, 2, 2, 2], "config gives it r=8"),
+        ([8, 4, 3, 3], [4, 8, 1, 1, 1], "config gives it r=8"),
         ([0], [8, 8], "gather"),
         ([64], [64], "gather"),
         ([8, 0], [8, 8], "gather"),
@@ -149,3 +150,16 @@ def test_modules_come_in_natural_order(tmp_path: Path) -> None:
     """Layer 2 stands before layer 10, whatever the order in the file."""
     shapes = {f"base_model.model.layers.{layer}.q.lora_{side}.weight": [8, 8] for layer in (10, 9, 2) for side in "AB"}
     assert [module.name for module in load(tmp_path, shapes).modules] == ["layers.2.q", "layers.9.q", "layers.10.q"]
+
+
+@pytest.mark.parametrize("side", ["A", "B"])
+def test_experts_whose_factors_were_not_gathered_are_refused(tmp_path: Path, side: str) -> None:
+    """As for a linear layer: a dimension of zero is a piece that lies elsewhere."""
+    shapes = {"A": [16, 4], "B": [6, 16], side: [16, 0] if side == "A" else [0, 16]}
+    stem = "base_model.model.mlp.experts"
+    with pytest.raises(AdapterError, match="saved in pieces"):
+        load(
+            tmp_path,
+            {f"{stem}.lora_{one}.weight": shape for one, shape in shapes.items()},
+            target_parameters=["experts.down_proj"],
+        )

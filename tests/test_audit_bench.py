@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -66,3 +67,15 @@ def test_a_diagonal_and_weights_are_part_of_the_update(tmp_path: Path) -> None:
     less = Product(a=places["a"], b=places["b"], weight=-1)
     a, b, e = (tensors[name].double() for name in "abe")
     torch.testing.assert_close(update(scaled, less, r=12), 2 * b @ (a * e) - b @ a)
+
+
+def test_a_diagonal_that_overflows_gives_infinity_and_no_warning(tmp_path: Path) -> None:
+    """What is not finite is refused by name later."""
+    large = {name: torch.full(shape, 1e200, dtype=torch.float64) for name, shape in (("a", (1, 2)), ("e", (1, 1)))}
+    save_file(large, tmp_path / "a.safetensors")
+    places = safetensors_file.header(tmp_path / "a.safetensors")
+    product = Product(a=places["a"], b=places["a"], diagonal=places["e"])
+    module = Module(name="m", r=1, alpha=1, scale=1, products=(product,))
+    bench = Bench([module])
+    assert not np.isfinite(bench.inputs(module).values).any()
+    bench.close()

@@ -95,7 +95,8 @@ class _Assembly:
     def _parameters(self, names: list[str], wrappers: Mapping[int, Pair]) -> Iterator[Module]:
         for name, depth in zip(names, sorted(wrappers), strict=True):
             pair = wrappers[depth]
-            if pair.form is not Form.WEIGHT or len(pair.a.shape) != 2 or len(pair.b.shape) != 2:
+            a, b = pair.a.shape, pair.b.shape
+            if pair.form is not Form.WEIGHT or len(a) != 2 or len(b) != 2 or 0 in (*a, *b):
                 raise refuse(self._weights, f"{_shapes(name, pair)}: the factors were saved in pieces", _GATHER)
             r, alpha = self._ranks.of(name), float(self._alphas.of(name))
             yield from experts.modules(self._weights, self._settings, name, (pair.a, pair.b), r=r, alpha=alpha)
@@ -128,7 +129,7 @@ class _Assembly:
         if len(a) > 2 and a[0] == r and rank < r and r % rank == 0:
             wrong = f"{_shapes(name, pair)}: it is LoRA on a grouped convolution, whose update is no product of the two"
             raise refuse(self._weights, wrong, "leave such layers out of target_modules to have the others audited")
-        if (a[0], rank) != (r, r) or b[1] != r or (len(a) == 2) != (len(b) == 2):
+        if (a[0], rank) != (r, r) or b[1] != r or len(a) != len(b):
             raise refuse(self._weights, f"{_shapes(name, pair)}, but the config gives it r={r}", _OTHER_RUN)
         if pair.e is not None and math.prod(pair.e.shape) != r:
             raise refuse(self._weights, f"{_shapes(name, pair)}, but lora_E {list(pair.e.shape)[:6]}", _OTHER_RUN)

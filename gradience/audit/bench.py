@@ -45,7 +45,8 @@ class Bench:
             stored = self._stored(product, product.a)
             widening.widen(stored if product.rows is None else stored[product.rows], product.a.dtype, part)
             if diagonal is not None:
-                part *= diagonal
+                with np.errstate(all="ignore"):  # infinity: the caller refuses what is not finite, by name
+                    part *= diagonal
             place += product.rank
         return _unit(module, values)
 

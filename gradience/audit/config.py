@@ -99,7 +99,8 @@ def _fields(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > _LIMIT:
             raise refuse(path, "it is too large for an adapter's config", "check that it is the right file")
-        raw = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
+        with path.open("rb") as file:
+            raw = file.read(_LIMIT + 1).removeprefix(b"\xef\xbb\xbf")  # the size of some files is a lie
         fields = msgspec.json.decode(raw)
     except OSError as error:
         raise refuse(path, f"it cannot be read ({error.strerror})", "check its permissions") from error
