@@ -102,6 +102,94 @@ def _deficient(rng: Random) -> Draft:
     return Draft(config=config(8), tensors=tensors, metadata={})
 
 
+def _tied(rng: Random) -> Draft:
+    """An embedding and a head that repeats its factors transposed, each beside a copy of its own weight."""
+    vocab, width, r = 30, 8, 3
+    a, b = normal(rng, r, vocab), normal(rng, width, r)
+    tensors = {
+        "model.embed_tokens.lora_embedding_A": a,
+        "model.embed_tokens.lora_embedding_B": b,
+        "model.embed_tokens.base_layer.weight": normal(rng, vocab, width),
+        "lm_head.lora_A.weight": b.T,
+        "lm_head.lora_B.weight": a.T,
+        "lm_head.base_layer.weight": normal(rng, vocab, width),
+        "model.layers.0.self_attn.q_proj.lora_A.weight": normal(rng, r, width),
+        "model.layers.0.self_attn.q_proj.lora_B.weight": normal(rng, width, r),
+    }
+    return _of(config(r, ensure_weight_tying=True, target_modules=["embed_tokens", "lm_head", "q_proj"]), tensors)
+
+
+def _embedding(rng: Random) -> Draft:
+    tensors = {"wte.lora_embedding_A": normal(rng, 4, 50), "wte.lora_embedding_B": normal(rng, 6, 4)}
+    return _of(config(4, target_modules=["wte"], trainable_token_indices=None), tensors)
+
+
+def _convolutions(rng: Random) -> Draft:
+    tensors = {}
+    for dimensions in (1, 2, 3):
+        kernel = [2, 3, 1][:dimensions]
+        tensors[f"conv{dimensions}.lora_A.weight"] = normal(rng, 4, 5, *kernel)
+        tensors[f"conv{dimensions}.lora_B.weight"] = normal(rng, 7, 4, *[1] * dimensions)
+    return _of(config(4, target_modules=["conv1", "conv2", "conv3"], task_type=None), tensors)
+
+
+def _attention(rng: Random) -> Draft:
+    """MultiheadAttention: the fused input projection, and the output projection inside its wrapper."""
+    tensors = {
+        "encoder.attn.lora_A.weight": normal(rng, 4, 8),
+        "encoder.attn.lora_B.weight": normal(rng, 24, 4),
+        "encoder.attn.base_layer.out_proj.lora_A.weight": normal(rng, 4, 8),
+        "encoder.attn.base_layer.out_proj.lora_B.weight": normal(rng, 8, 4),
+    }
+    return _of(config(4, target_modules=["attn"], alpha_pattern={"encoder.attn": 3}), tensors)
+
+
+def _experts(rng: Random, **fields: Any) -> Draft:
+    """Two parameters of a layer of experts, each pair shared by all experts."""
+    experts, r = 3, 2
+    stem = "model.layers.0.mlp.experts"
+    tensors = {
+        f"{stem}.base_layer.lora_A.weight": normal(rng, r * experts, 6),
+        f"{stem}.base_layer.lora_B.weight": normal(rng, 16, r * experts),
+        f"{stem}.lora_A.weight": normal(rng, r * experts, 8),
+        f"{stem}.lora_B.weight": normal(rng, 6, r * experts),
+    }
+    targets = ["mlp.experts.gate_up_proj", "mlp.experts.down_proj"]
+    fields = {"alpha_pattern": {f"{stem}.down_proj": 5}, **fields}
+    return _of(config(r, target_modules=[], target_parameters=targets, **fields), tensors)
+
+
+def _parameter(rng: Random) -> Draft:
+    tensors = {
+        "model.layers.0.gate.lora_A.weight": normal(rng, 4, 9),
+        "model.layers.0.gate.lora_B.weight": normal(rng, 5, 4),
+    }
+    return _of(config(4, target_modules=[], target_parameters=["gate.weight"]), tensors)
+
+
+def _dora(rng: Random) -> Draft:
+    made = _linear(rng, use_dora=True)
+    for name, (out, _) in names().items():
+        made.tensors[f"{PREFIX}{name}.lora_magnitude_vector"] = stored(normal(rng, out))
+    return made
+
+
+def _adalora(rng: Random) -> Draft:
+    """Modules of different ranks, one of them with nothing left."""
+    tensors = {}
+    for left, (name, (out, into)) in enumerate(names().items()):
+        tensors[f"{name}.lora_A"] = normal(rng, left, into)
+        tensors[f"{name}.lora_B"] = normal(rng, out, left)
+        tensors[f"{name}.lora_E"] = normal(rng, left, 1)
+    pattern = {f"{name}.lora_E": [True] * i + [False] * (12 - i) for i, name in enumerate(names())}
+    return _of(config(8, peft_type="ADALORA", init_r=12, target_r=4, rank_pattern=pattern), tensors)
+
+
+def _of(said: dict[str, Any], tensors: Mapping[str, np.ndarray], dtype: str = "F32") -> Draft:
+    values = {PREFIX + key: stored(tensor, dtype) for key, tensor in tensors.items()}
+    return Draft(config=said, tensors=values, metadata={"format": "pt"})
+
+
 KINDS: Final[dict[str, Callable[[Random], Draft]]] = {
     "linear": _linear,
     "rank one": lambda rng: _linear(rng, r=1),
@@ -118,4 +206,14 @@ KINDS: Final[dict[str, Callable[[Random], Draft]]] = {
     "adapter name": lambda rng: _linear(rng, infix=".default"),
     "extras": _extras,
     "deficient": _deficient,
+    "embedding": _embedding,
+    "tied embeddings": _tied,
+    "convolutions": _convolutions,
+    "attention": _attention,
+    "experts": _experts,
+    "experts by expert": lambda rng: _experts(rng, lora_B_layout="grouped_by_expert"),
+    "experts before 0.19": lambda rng: _experts(rng, peft_version="0.18.1"),
+    "parameter": _parameter,
+    "dora": _dora,
+    "adalora": _adalora,
 }

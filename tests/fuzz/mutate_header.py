@@ -132,7 +132,7 @@ def count(header: Header, rng: Random) -> Header:
     if rng.random() < 0.5:
         header.pop(rng.randrange(len(header)))
     else:
-        end = max(said["data_offsets"][1] for _, said in header if "data_offsets" in said)
+        end = max((said["data_offsets"][1] for _, said in header if "data_offsets" in said), default=0)
         shape, place = rng.choice([([0], end), ([], end), ([1], end), ([0, 5], 0), ([0], end + 4), ([2**63, 0], end)])
         header.append(("x.weight", {"dtype": "F32", "shape": shape, "data_offsets": [place, place]}))
     return header
@@ -203,7 +203,7 @@ def nested(header: Header, rng: Random) -> bytes:
 def many(header: Header, rng: Random) -> bytes:
     """Pairs, tensors without bytes, or entries that are no tensors: each costs the file next to nothing."""
     n = rng.choice([20_000, 100_000, 300_000, 900_000])
-    end = max(said["data_offsets"][1] for _, said in header if "data_offsets" in said)
+    end = max((said["data_offsets"][1] for _, said in header if "data_offsets" in said), default=0)
     nothing = f'{{"dtype":"F32","shape":[0],"data_offsets":[{end},{end}]}}'
     key, said = rng.choice(
         [("x.{}.lora_A.weight", nothing), ("{}", nothing), ("a", nothing), ("{}", "0"), ("a.{}.lora_E", "[]")]

@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from tests.fuzz.corpus import PREFIX, normal
+from tests.fuzz.corpus import PREFIX, config, normal
 from tests.fuzz.draft import TORCH_DTYPES, Draft, Stored, stored
 from tests.fuzz.mutation import mutates
 
@@ -118,6 +118,8 @@ def graded(draft: Draft, rng: Random) -> None:
     """Directions that fall off steeply, that are copies of each other, or that are all but parallel."""
     for tensor in _factors(draft):
         values = tensor.torch().double().numpy()
+        if values.ndim != 2:
+            continue
         directions = values if tensor.shape[0] <= tensor.shape[-1] else values.T
         how = rng.randrange(4)
         if how == 0:
@@ -261,7 +263,7 @@ def _replace(tensor: Stored, new: Stored) -> None:
 
 def _single(draft: Draft, rng: Random, r: int, out: int, into: int) -> None:
     """One module of this size instead of all."""
-    draft.config.update(r=r, rank_pattern={}, alpha_pattern={}, target_modules=["q_proj"])
+    draft.config = config(r, target_modules=["q_proj"])
     name = f"{PREFIX}model.layers.0.self_attn.q_proj"
     draft.tensors = {
         f"{name}.lora_A.weight": stored(normal(rng, r, into)),

@@ -99,7 +99,7 @@ def _reaches(energies: Sequence[float], k: int, share: float) -> bool:
 
 
 def _pooled(record: AuditRecord, expected: Sequence[Expected]) -> Iterator[str]:
-    params = sum(one.r * (one.into + one.out) for one in expected)
+    params = sum(one.params for one in expected)
     if (record.summary.total_lora_params, record.summary.n_layers) != (params, len(expected)):
         yield f"{record.summary.total_lora_params} parameters in {record.summary.n_layers}, not {params}"
     largest = max(one.sigma[0] for one in expected)
