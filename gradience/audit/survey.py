@@ -38,7 +38,7 @@ def measure(
         AdapterError: a factor is not finite, or the file changed under the reader.
         InputError: the device is not there.
     """
-    _check_ranks(adapter)
+    check_ranks(adapter)
     choice = devices.choose(device, adapter)
     found: dict[str, Spectrum | None] = {}
     with blas.one_thread(), _Pool(adapter, choice.device, exact=exact) as pool:
@@ -49,6 +49,25 @@ def measure(
     spectra = [found[module.name] for module in adapter.modules]
     _check_finite(adapter, spectra)
     return Measured(spectra=tuple(filter(None, spectra)), issues=(choice.issue,) if choice.issue else ())
+
+
+def check_ranks(adapter: Adapter) -> None:
+    """A Gram has r x r numbers: two thin factors of a few kilobytes must not ask for gigabytes.
+
+    Raises:
+        AdapterError: a rank is far beyond its layer.
+    """
+    for module in adapter.modules:
+        if module.r > max(_RANK, min(module.in_features, module.out_features)):
+            shape = f"{module.out_features} x {module.in_features}"
+            wrong = f"{quoted(module.name)} has rank {module.r}, but the layer is {shape}"
+            raise refuse(adapter.files.weights, wrong, "check that these are the factors of a LoRA adapter")
+
+
+def is_finite(values: Array) -> bool:
+    """A sum of finite numbers of this size does not overflow, and one NaN or infinity spoils it."""
+    with np.errstate(invalid="ignore"):
+        return bool(np.isfinite(values.sum()))
 
 
 class _Products(Protocol):
@@ -143,20 +162,14 @@ def _solve_exactly(products: _Products, bench: Bench, chunk: Sequence[Module]) -
 
 def _exactly(products: _Products, bench: Bench, module: Module) -> Spectrum | None:
     a = bench.inputs(module)
-    right = products.triangle(a.values.T) if _finite(a.values) else None
+    right = products.triangle(a.values.T) if is_finite(a.values) else None
     b = bench.outputs(module)
-    if right is None or not _finite(b.values):
+    if right is None or not is_finite(b.values):
         return None
     left = products.triangle(b.values.T)
     solved = spectrum.exact(left, right)
     (shared,) = balance.of((right.T @ right)[None], (left.T @ left)[None], [(a.exponent, b.exponent)])
     return _spectrum(module, solved.values.tolist(), solved.floor, a.exponent + b.exponent, "qr", shared)
-
-
-def _finite(values: Array) -> bool:
-    """A sum of finite numbers of this size does not overflow, and one NaN or infinity spoils it."""
-    with np.errstate(invalid="ignore"):
-        return bool(np.isfinite(values.sum()))
 
 
 def _spectrum(
@@ -167,15 +180,6 @@ def _spectrum(
     if not all(map(math.isfinite, (scaled[0], shared.a_norm, shared.b_norm))):
         return None
     return Spectrum(values=scaled, floor=floor * factor, method=method, balance=shared if module.is_pair else None)
-
-
-def _check_ranks(adapter: Adapter) -> None:
-    """A Gram has r x r numbers: two thin factors of a few kilobytes must not ask for gigabytes."""
-    for module in adapter.modules:
-        if module.r > max(_RANK, min(module.in_features, module.out_features)):
-            shape = f"{module.out_features} x {module.in_features}"
-            wrong = f"{quoted(module.name)} has rank {module.r}, but the layer is {shape}"
-            raise refuse(adapter.files.weights, wrong, "check that these are the factors of a LoRA adapter")
 
 
 def _check_finite(adapter: Adapter, spectra: Sequence[Spectrum | None]) -> None:
