@@ -61,6 +61,13 @@ def test_magnitudes_are_listed_by_module(end: str) -> None:
     assert sort(*PAIR, f"base_model.model.m.q.lora_magnitude_vector{end}").magnitudes == {"m.q"}
 
 
+@pytest.mark.parametrize("end", ["weight", "bias", "base_layer.bias", "base_layer.weight.absmax"])
+def test_what_an_adapted_layer_has_itself_is_a_tensor_stored_whole(end: str) -> None:
+    """A state dict has all of it."""
+    key = f"base_model.model.m.q.{end}"
+    assert sort(*PAIR, key).full == (key,)
+
+
 def test_the_copy_of_an_adapted_weight_is_no_trained_tensor() -> None:
     """PEFT saves it beside the factors of embeddings and heads."""
     assert sort(*PAIR, "base_model.model.m.q.base_layer.weight").full == ()
@@ -86,6 +93,8 @@ def test_what_is_no_factor_is_listed() -> None:
         ("m.q.lora_diag", "KaSA"),
         ("m.q.lora_router.weight", "router"),
         ("m.q.lora_future", "does not have"),
+        ("base_model.model.m.q.future_scale", "does not have"),
+        ("base_model.model.m.q.future.0", "does not have"),
         ("lora_unet_x.lora_down.weight", "kohya"),
         ("m.q.lora_a.weight", "mlx-lm or torchtune"),
         ("m.q.hada_w1_a", "not LoRA"),

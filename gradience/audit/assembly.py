@@ -17,6 +17,7 @@ DTYPES = frozenset({"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"})  # those
 _GATHER = "gather the parameters (DeepSpeed ZeRO-3, FSDP) and save the adapter again"
 _OTHER_RUN = "put the config of this training run beside it"
 _MOST_TARGETS = 10_000_000  # parameters times modules: some seconds of looking which parameter belongs to which
+_MOST_EXPERTS = 1 << 18  # in all layers; each costs a row of the audit, and a hostile file may hold very many
 _WRAPPED = ".base_layer"
 _OUT_PROJ = ".base_layer.out_proj"  # MultiheadAttention is wrapped as a whole, and its output projection inside it
 
@@ -62,6 +63,7 @@ class _Assembly:
         self._weights, self._settings, self._pairs = weights, settings, pairs
         self._ranks, self._alphas = ranks, alphas
         self.pruned: list[str] = []
+        self._experts = 0
 
     def modules(self) -> Iterator[Module]:
         """Every module, in the order of the file."""
@@ -99,7 +101,12 @@ class _Assembly:
             if pair.form is not Form.WEIGHT or len(a) != 2 or len(b) != 2 or 0 in (*a, *b):
                 raise refuse(self._weights, f"{_shapes(name, pair)}: the factors were saved in pieces", _GATHER)
             r, alpha = self._ranks.of(name), float(self._alphas.of(name))
-            yield from experts.modules(self._weights, self._settings, name, (pair.a, pair.b), r=r, alpha=alpha)
+            for module in experts.modules(self._weights, self._settings, name, (pair.a, pair.b), r=r, alpha=alpha):
+                self._experts += 1
+                if self._experts > _MOST_EXPERTS:
+                    wrong = f"its shapes are those of more than {_MOST_EXPERTS} experts, which no model has"
+                    raise refuse(self._weights, wrong, _OTHER_RUN)
+                yield module
 
     def _module(self, path: str, pair: Pair) -> Iterator[Module]:
         name, owner = _named(path)
@@ -109,6 +116,7 @@ class _Assembly:
         r = pair.a.shape[0] if pair.a.shape and self._settings.is_adalora else self._ranks.of(owner)
         alpha = float(self._alphas.of(owner))
         self._check_shapes(name, pair, r)
+        self._check_left(name, r)
         yield Module(
             name=name,
             kind=self._kind(path, pair),
@@ -133,6 +141,13 @@ class _Assembly:
             raise refuse(self._weights, f"{_shapes(name, pair)}, but the config gives it r={r}", _OTHER_RUN)
         if pair.e is not None and math.prod(pair.e.shape) != r:
             raise refuse(self._weights, f"{_shapes(name, pair)}, but lora_E {list(pair.e.shape)[:6]}", _OTHER_RUN)
+
+    def _check_left(self, name: str, r: int) -> None:
+        """AdaLoRA's config says which directions of each module it left."""
+        left = (self._settings.rank_pattern or {}).get(f"{name}.lora_E") if self._settings.is_adalora else None
+        if isinstance(left, list) and sum(left) != r:
+            wrong = f"{quoted(name)} has rank {r}, but the config's rank_pattern leaves {sum(left)}"
+            raise refuse(self._weights, wrong, _OTHER_RUN)
 
     def _kind(self, path: str, pair: Pair) -> str:
         if pair.form is Form.EMBEDDING:

@@ -6,7 +6,7 @@ A key that looks like part of an adapter and belongs to no pair is refused by na
 
 import enum
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +23,7 @@ _BARE = re.compile(r"(?P<path>.+)\.lora_(?P<embedding>embedding_)?(?P<side>[ABE]
 _LORA_BIAS = re.compile(r".+\.lora_B(?:\.[^.]+)?\.bias")
 _MAGNITUDE = re.compile(r"(?P<path>.+)\.lora_magnitude_vector(?:\.[^.]+)*")
 _TRAINING_ONLY = re.compile(r"\.lora_(?:velora_embed|monteclora_sampler)(?:\.|$)|\.ranknum(?:\.[^.]+)?$")
+_OWN = re.compile(r"\.(?:weight$|bias$|base_layer\.)")  # what an adapted layer has besides its factors
 _BASE_COPY = ".base_layer.weight"  # PEFT saves an adapted embedding's and head's own weight beside the factors
 _PLAIN = "only LoRA whose update is scale * B @ A is audited"
 _AGAIN = "the file is incomplete: save the adapter again"
@@ -98,7 +99,7 @@ def sort(path: Path, tensors: Mapping[str, Tensor]) -> Keys:
     token_rows = tuple(key for key in rest if "trainable_tokens_delta" in key)
     known = {*lora_biases, *token_rows, *magnitudes}
     full = tuple(key for key in rest if key not in known and not key.endswith(_BASE_COPY))
-    _check_full(path, full)
+    _check_full(path, full, {place.path for place in factors.values()})
     adapter, prefixed = _adapter(path, factors), _prefixed(path, factors)
     return Keys(
         pairs=_pairs(path, tensors, factors),
@@ -128,10 +129,16 @@ def _check_kind(path: Path, keys: Sequence[str]) -> None:
             raise refuse(path, f"it holds {what} ({quoted(found)})", mend)
 
 
-def _check_full(path: Path, full: tuple[str, ...]) -> None:
-    unknown = next((key for key in full if "lora_" in key), None)
+def _check_full(path: Path, full: tuple[str, ...], adapted: Set[str]) -> None:
+    unknown = next((key for key in full if "lora_" in key or _is_strange(key.removeprefix(PREFIX), adapted)), None)
     if unknown is not None:
         raise refuse(path, f"it holds {quoted(unknown)}, which LoRA does not have", _PLAIN)
+
+
+def _is_strange(key: str, adapted: Set[str]) -> bool:
+    """Whether it belongs to an adapted module and is neither its weight, nor its bias, nor of the layer inside."""
+    places = [place for place, char in enumerate(key) if char == "."]
+    return any(key[:place] in adapted and not _OWN.match(key, place) for place in places)
 
 
 def _adapter(path: Path, factors: Mapping[str, _Place]) -> str | None:

@@ -1,5 +1,7 @@
 """Tiny random models, adapters that PEFT writes for them, and the update of each module as PEFT computes it."""
 
+import copy
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -76,8 +78,6 @@ def layers(**modules: torch.nn.Module) -> Callable[[], Any]:
     """A model that is nothing but these layers, the same ones each time."""
 
     def make() -> Any:
-        import copy
-
         return torch.nn.ModuleDict(copy.deepcopy(modules))
 
     return make
@@ -88,6 +88,13 @@ def saved(model: Any, folder: Path, config: Any, **options: Any) -> Path:
     wrapped = peft.get_peft_model(model, config)
     scramble(wrapped)
     wrapped.save_pretrained(folder, **options)
+    return folder
+
+
+def rewritten(folder: Path, **fields: Any) -> Path:
+    """The same adapter with other fields in its config."""
+    path = folder / "adapter_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
     return folder
 
 

@@ -1,6 +1,5 @@
 """LoRA on bare parameters, against PEFT: stacked experts one by one, routers, and files that PEFT 0.18 wrote."""
 
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from tests.integrations.peft_adapters import (  # noqa: E402
     layers,
     mixtral,
     qwen_moe,
+    rewritten,
     saved,
     seeded,
     updates,
@@ -50,13 +50,6 @@ CASES: dict[str, tuple[Callable[[], Any], dict[str, Any]]] = {
 def _seeded() -> Iterator[None]:
     with seeded():
         yield
-
-
-def rewritten(folder: Path, **fields: Any) -> Path:
-    """The same adapter with other fields in its config."""
-    path = folder / "adapter_config.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
-    return folder
 
 
 @pytest.mark.parametrize("case", CASES)

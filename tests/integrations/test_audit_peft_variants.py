@@ -1,6 +1,7 @@
 """Variants of LoRA and other types, against PEFT: measured by their own formula, or refused in one line."""
 
 from collections.abc import Iterator
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,16 @@ import torch
 peft = pytest.importorskip("peft")
 pytest.importorskip("transformers")
 
+from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING  # noqa: E402
 from peft.tuners.lora import config as lora_config  # noqa: E402
+from safetensors.torch import save_file  # noqa: E402
 
 from gradience.audit import audit  # noqa: E402
 from gradience.errors import AdapterError  # noqa: E402
 from tests.integrations.peft_adapters import (  # noqa: E402
     assert_true,
     llama,
+    rewritten,
     saved,
     scramble,
     seeded,
@@ -26,6 +30,7 @@ from tests.integrations.peft_adapters import (  # noqa: E402
 pytestmark = pytest.mark.filterwarnings("ignore")  # PEFT's and transformers' own
 
 TARGETS = ["q_proj", "v_proj"]
+AUDITED = ("LORA", "ADALORA")
 
 
 @pytest.fixture(autouse=True)
@@ -74,6 +79,9 @@ def test_pruned_adalora_is_measured_module_by_module(tmp_path: Path) -> None:
     assert_true(record, truth)
     assert [module.r for module in record.modules] == [2, 5, 5]
     assert codes(tmp_path) == ["adalora"]
+    left = {"model.layers.0.self_attn.q_proj.lora_E": [True, False, False, False, False]}
+    with pytest.raises(AdapterError, match="rank 2, but the config's rank_pattern leaves 1"):
+        audit(rewritten(tmp_path, rank_pattern=left))
 
 
 def test_dora_is_measured_without_its_magnitudes(tmp_path: Path) -> None:
@@ -117,20 +125,9 @@ def test_variants_of_training_alone_are_measured(tmp_path: Path, options: dict[s
         (lambda: lora(kasa_config=lora_config.KasaConfig()), "KaSA"),
         (lambda: lora(use_bdlora=lora_config.BdLoraConfig(target_modules_bd_a=TARGETS, nblocks=2)), "BD-LoRA"),
         (lambda: lora(alora_invocation_tokens=[1, 2], task_type="CAUSAL_LM"), "activated LoRA"),
-        (lambda: peft.LoHaConfig(r=4, target_modules=TARGETS), "LOHA.*save_as_lora"),
-        (lambda: peft.LoKrConfig(r=4, target_modules=TARGETS), "LOKR.*save_as_lora"),
-        (lambda: peft.VeraConfig(r=4, target_modules=["q_proj"]), "VERA.*save_as_lora"),
-        (lambda: peft.VBLoRAConfig(r=4, vector_length=16, num_vectors=8, target_modules=["q_proj"]), "VBLORA"),
-        (lambda: peft.FourierFTConfig(n_frequency=4, target_modules=TARGETS), "FOURIERFT"),
-        (lambda: peft.HRAConfig(r=4, target_modules=TARGETS), "HRA"),
-        (lambda: peft.OFTConfig(r=0, oft_block_size=8, target_modules=TARGETS), "OFT"),
-        (lambda: peft.BOFTConfig(boft_block_size=4, target_modules=TARGETS), "BOFT"),
-        (lambda: peft.LNTuningConfig(target_modules=["input_layernorm"]), "LN_TUNING"),
-        (lambda: peft.IA3Config(target_modules=["q_proj"], feedforward_modules=[]), "IA3"),
-        (lambda: peft.PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=2), "PROMPT_TUNING"),
     ],
 )
-def test_what_has_another_update_is_refused_by_config_and_by_keys(tmp_path: Path, config: Any, says: str) -> None:
+def test_variants_with_another_update_are_refused_by_config_and_by_keys(tmp_path: Path, config: Any, says: str) -> None:
     """Files of the real library, one line each; a config that claims to be plain LoRA does not help."""
     peft.get_peft_model(llama(), config()).save_pretrained(tmp_path)
     with pytest.raises(AdapterError, match=says) as caught:
@@ -140,6 +137,31 @@ def test_what_has_another_update_is_refused_by_config_and_by_keys(tmp_path: Path
         (tmp_path / "adapter_config.json").write_text('{"peft_type": "LORA", "r": 4, "target_modules": ["q_proj"]}')
         with pytest.raises(AdapterError):
             audit(tmp_path)
+
+
+@pytest.mark.parametrize("kind", sorted(str(kind.value) for kind in peft.PeftType if kind.value not in AUDITED))
+def test_every_other_type_is_refused_by_config_and_by_keys(tmp_path: Path, kind: str) -> None:
+    """All that this PEFT knows; a few need a larger model than this one to be made."""
+    config = tmp_path / "adapter_config.json"
+    try:
+        peft.get_peft_model(llama(), _of_type(kind)).save_pretrained(tmp_path)
+    except (TypeError, ValueError):
+        config.write_text(f'{{"peft_type": "{kind}"}}')
+        save_file({"x": torch.zeros(1)}, tmp_path / "adapter_model.safetensors")
+    with pytest.raises(AdapterError, match=f"peft_type is '{kind}'"):
+        audit(tmp_path)
+    config.write_text('{"peft_type": "LORA", "r": 4, "target_modules": ["q_proj"]}')
+    with pytest.raises(AdapterError, match=r"not LoRA|no lora_A"):
+        audit(tmp_path)
+
+
+def _of_type(kind: str) -> Any:
+    """A config of this type with what most of them need."""
+    make = PEFT_TYPE_TO_CONFIG_MAPPING[peft.PeftType(kind)]
+    wanted = {"target_modules": ["q_proj"], "r": 4, "task_type": "CAUSAL_LM", "num_virtual_tokens": 2}
+    if kind == "OFT":
+        del wanted["r"]  # or the size of its blocks, not both
+    return make(**{name: value for name, value in wanted.items() if name in signature(make).parameters})
 
 
 def trained(folder: Path, **options: Any) -> tuple[Path, Path, dict[str, torch.Tensor]]:
