@@ -11,11 +11,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gradience.audit.base import lanczos
-from gradience.audit.base.norms import norms
+from gradience.audit import widening
+from gradience.audit.base import lanczos, narrow, norms
+from gradience.audit.base.measured import Norms
 
 Vector = npt.NDArray[np.floating[Any]]
-DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
+NAMES = {torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
 
 
 KINDS: dict[str, Callable[[int], Vector]] = {  # so many singular values, the largest near 1
@@ -36,21 +37,32 @@ def matrix(kind: str, rows: int, columns: int, seed: int) -> torch.Tensor:
     return torch.from_numpy((left * KINDS[kind](count)) @ right.T)
 
 
+def stored(weight: torch.Tensor) -> npt.NDArray[Any]:
+    """The numbers as a file has them."""
+    plain = weight.view(torch.int16) if weight.dtype == torch.bfloat16 else weight
+    return plain.numpy().view(widening.STORED[NAMES[weight.dtype]])
+
+
+def measured(weight: torch.Tensor) -> Norms | None:
+    """The norms of a tensor."""
+    return norms.norms(stored(weight), NAMES[weight.dtype])
+
+
 @settings(max_examples=120, deadline=None)
 @given(
     kind=st.sampled_from(sorted(KINDS)),
     shape=st.tuples(st.integers(4, 90), st.integers(4, 90)),
     seed=st.integers(0, 2**32 - 1),
-    dtype=st.sampled_from(DTYPES),
+    dtype=st.sampled_from(list(NAMES)),
     exponent=st.integers(-12, 4),
 )
 def test_norms_are_those_of_a_dense_svd_within_their_bound(
     kind: str, shape: tuple[int, int], seed: int, dtype: torch.dtype, exponent: int
 ) -> None:
     """σ₁ is off by no more than `error`, itself at most 1 % of σ₁; ‖W‖_F is exact. Tall, wide, stored in any float."""
-    stored = (matrix(kind, *shape, seed) * 2.0**exponent).to(dtype)
-    dense = np.linalg.svd(stored.double().numpy(), compute_uv=False)
-    found = norms(stored)
+    weight = (matrix(kind, *shape, seed) * 2.0**exponent).to(dtype)
+    dense = np.linalg.svd(weight.double().numpy(), compute_uv=False)
+    found = measured(weight)
     assert found is not None
     assert abs(found.sigma_max - dense[0]) <= found.error <= 0.0101 * dense[0]
     assert found.fro == pytest.approx(np.linalg.norm(dense), rel=1e-12)
@@ -60,8 +72,7 @@ def test_norms_are_those_of_a_dense_svd_within_their_bound(
 def test_the_scale_does_not_matter(scale: float) -> None:
     """Where float32 has no room for squares, float64 is taken."""
     whole = matrix("graded", 40, 30, 0) * scale
-    stored = whole if abs(math.log10(scale)) > 38 else whole.float()
-    found = norms(stored)
+    found = measured(whole if abs(math.log10(scale)) > 38 else whole.float())
     assert found is not None
     assert found.sigma_max == pytest.approx(scale, rel=1e-3)
     assert found.fro == pytest.approx(scale * math.sqrt(1 / (1 - 0.49)), rel=1e-3)
@@ -72,12 +83,12 @@ def test_what_is_not_finite_has_no_norms(value: float) -> None:
     """One such entry is enough."""
     broken = torch.ones(8, 8)
     broken[3, 4] = value
-    assert norms(broken) is None
+    assert measured(broken) is None
 
 
 def test_a_weight_of_zeros_has_norms_of_zero() -> None:
     """Zero is a size, not an error."""
-    found = norms(torch.zeros(8, 4, dtype=torch.bfloat16))
+    found = measured(torch.zeros(8, 4, dtype=torch.bfloat16))
     assert found is not None
     assert (found.sigma_max, found.fro, found.error) == (0, 0, 0)
 
@@ -85,30 +96,40 @@ def test_a_weight_of_zeros_has_norms_of_zero() -> None:
 @pytest.mark.parametrize("shape", [(1, 1), (1, 7), (7, 1)])
 def test_a_vector_is_a_matrix_too(shape: tuple[int, int]) -> None:
     """Its two norms are the same."""
-    found = norms(torch.full(shape, 2.0))
+    found = measured(torch.full(shape, 2.0))
     assert found is not None
     assert found.sigma_max == pytest.approx(2 * math.sqrt(math.prod(shape)))
 
 
 def test_the_same_matrix_gives_the_same_numbers() -> None:
-    """The start is seeded, and nothing of the caller's generator is used up."""
-    stored = matrix("flat", 64, 64, 1)
-    state = torch.get_rng_state()
-    assert norms(stored) == norms(stored)
-    assert torch.equal(torch.get_rng_state(), state)
+    """The start is seeded, and the matrix is left as it was."""
+    weight = matrix("flat", 64, 64, 1)
+    before = weight.clone()
+    assert measured(weight) == measured(weight)
+    assert torch.equal(weight, before)
 
 
 def test_several_blocks_are_one_matrix() -> None:
     """A matrix that does not fit a block, and does not end with one."""
-    stored = matrix("spike", 700, 520, 2).bfloat16()
-    found = norms(stored)
+    weight = matrix("spike", 1500, 520, 2).bfloat16()
+    found = measured(weight)
     assert found is not None
-    assert found.sigma_max == pytest.approx(float(torch.linalg.matrix_norm(stored.double(), 2)), abs=found.error)
+    assert found.sigma_max == pytest.approx(float(torch.linalg.matrix_norm(weight.double(), 2)), abs=found.error)
 
 
 def test_steps_have_an_end() -> None:
     """A spectrum that is nearly one value does not converge quickly; the bound says how far it got."""
-    values = torch.linspace(1 - 1e-9, 1, 2000, dtype=torch.float64)
+    values = np.linspace(1 - 1e-9, 1, 2000)
     found = lanczos.top(lambda vector: values * vector, 2000)
     assert found.steps < lanczos.MAX_STEPS
     assert found.value <= 1 <= found.bound
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_every_finite_number_is_written_as_it_is(dtype: torch.dtype) -> None:
+    """Subnormal ones and both zeros too."""
+    every = torch.arange(-(2**15), 2**15, dtype=torch.int16).view(dtype)
+    finite = every[torch.isfinite(every)].view(1, -1)
+    out = np.empty(finite.shape, dtype=np.float32)
+    narrow.write(stored(finite), NAMES[dtype], out)
+    assert out.tobytes() == finite.float().numpy().tobytes()

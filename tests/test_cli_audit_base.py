@@ -1,6 +1,8 @@
 """`gradience audit --base-model`: what is printed, and what is kept."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -136,3 +138,15 @@ def test_a_base_that_is_none_is_refused(adapter: Path, tmp_path: Path, name: str
     assert result.stderr.startswith("Error: cannot use the base model")
     assert len(result.stderr.splitlines()) == 1
     assert not (tmp_path / "run.jsonl").exists()
+
+
+def test_torch_is_not_imported(adapter: Path, base: Path) -> None:
+    """Importing it takes longer than measuring a small base, and than looking a large one up."""
+    script = (
+        "import sys\n"
+        "from gradience.audit import audit\n"
+        f"record = audit({str(adapter)!r}, base_model={str(base)!r})\n"
+        "print(record.summary.n_layers_with_udr, 'torch' in sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("4 False\n", "")

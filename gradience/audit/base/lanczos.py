@@ -11,16 +11,18 @@ Van der Vorst, Computing probabilistic bounds for extreme eigenvalues of symmetr
 
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
+
+from gradience.audit.spectrum import Array
 
 RISK = 1e-6
 TOLERANCE = 2e-2  # how far `bound` may stay above `value`, relatively; the value itself is then right to about 1e-3
 MAX_STEPS = 300  # a spectrum without any gap takes about 70
 _SEED = 20_240_229
-_ROUNDING = torch.finfo(torch.float64).eps
+_ROUNDING = float(np.finfo(np.float64).eps)
 _HALVINGS = 50
 
 
@@ -32,18 +34,18 @@ class Top(NamedTuple):
     steps: int
 
 
-def top(multiply: Callable[[Tensor], Tensor], size: int) -> Top:
-    """The largest eigenvalue of the operator `multiply` on vectors of `size` float64 numbers, on the CPU."""
-    basis = torch.empty(min(size, 16), size, dtype=torch.float64)
+def top(multiply: Callable[[Array], NDArray[Any]], size: int) -> Top:
+    """The largest eigenvalue of the operator `multiply` on vectors of `size` numbers."""
+    basis = np.empty((min(size, 16), size))
     basis[0] = _start(size)
     diagonal: list[float] = []
     beside: list[float] = []
     found = Top(0.0, 0.0, 0)
     for step in range(1, min(size, MAX_STEPS) + 1):
-        image = multiply(basis[step - 1]).to(torch.float64)
+        image = multiply(basis[step - 1]).astype(np.float64)
         diagonal.append(float(image @ basis[step - 1]))
         rest = _outside(basis[:step], image)
-        beside.append(float(torch.linalg.vector_norm(rest)))
+        beside.append(float(np.linalg.norm(rest)))
         found = _bounded(_ritz(diagonal, beside), beside, size)
         if found.bound <= (1 + TOLERANCE) * found.value:
             break
@@ -52,24 +54,24 @@ def top(multiply: Callable[[Tensor], Tensor], size: int) -> Top:
     return found
 
 
-def _start(size: int) -> Tensor:
+def _start(size: int) -> Array:
     """A direction without preference, the same every time."""
-    vector = torch.randn(size, dtype=torch.float64, generator=torch.Generator().manual_seed(_SEED))
-    return torch.nn.functional.normalize(vector, dim=0)
+    vector = np.random.default_rng(_SEED).standard_normal(size)
+    vector /= np.linalg.norm(vector)
+    return vector
 
 
-def _outside(basis: Tensor, vector: Tensor) -> Tensor:
+def _outside(basis: Array, vector: Array) -> Array:
     """The part of `vector` that is orthogonal to the basis; twice, because once leaves rounding that grows."""
     for _ in range(2):
-        vector = vector - basis.mT @ (basis @ vector)
+        vector = vector - (basis @ vector) @ basis
     return vector
 
 
 def _ritz(diagonal: Sequence[float], beside: Sequence[float]) -> list[float]:
     """The Ritz values, ascending: eigenvalues of the tridiagonal matrix so far."""
-    matrix = torch.diag(torch.tensor(diagonal, dtype=torch.float64))
-    sides = torch.tensor(beside[:-1], dtype=torch.float64)
-    values: list[float] = torch.linalg.eigvalsh(matrix + torch.diag(sides, 1) + torch.diag(sides, -1)).tolist()
+    sides = beside[:-1]
+    values: list[float] = np.linalg.eigvalsh(np.diag(diagonal) + np.diag(sides, 1) + np.diag(sides, -1)).tolist()
     return values
 
 
@@ -87,5 +89,5 @@ def _bounded(ritz: Sequence[float], beside: Sequence[float], size: int) -> Top:
     return Top(value, high, len(ritz))
 
 
-def _with_room(basis: Tensor, step: int) -> Tensor:
-    return basis if step < len(basis) else torch.cat([basis, torch.empty_like(basis)])
+def _with_room(basis: Array, step: int) -> Array:
+    return basis if step < len(basis) else np.concatenate([basis, np.empty_like(basis)])

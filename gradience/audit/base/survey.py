@@ -4,13 +4,10 @@ Memory is that of one matrix, as it is stored, for each worker; there are fewer 
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from typing import Any
 
-import torch
-from numpy.typing import NDArray
-
-from gradience.audit import threads
+from gradience.audit import blas, threads
 from gradience.audit.base.cache import Shelf
 from gradience.audit.base.measured import Against, Norms
 from gradience.audit.base.norms import norms as measured_norms
@@ -21,7 +18,6 @@ from gradience.audit.safetensors_file import Tensor
 
 _WORKERS = 8
 _MEMORY = 1 << 30  # bytes of matrices at once; one alone may be larger
-_SHORT = {"BF16": torch.bfloat16, "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2}
 
 
 def measure(plan: Plan, progress: Callable[[int, int], object] | None = None) -> Against:
@@ -51,20 +47,13 @@ def _measured(weights: Sequence[Tensor]) -> Iterator[Norms | None]:
         return
     largest = max(weight.nbytes for weight in weights)
     count = max(1, min(threads.cpus(), _WORKERS, len(weights), _MEMORY // largest))
-    with threads.workers(count, "gradience-base") as pool:
+    with blas.one_thread(), ThreadPoolExecutor(count, "gradience-base") as pool:
         yield from pool.map(_norms, weights)
 
 
 def _norms(weight: Tensor) -> Norms | None:
     with closing(Reader(weight.nbytes)) as reader:
-        return measured_norms(_tensor(reader.read(weight), weight.dtype))
-
-
-def _tensor(stored: NDArray[Any], dtype: str) -> torch.Tensor:
-    """The same numbers in the same memory."""
-    if dtype in _SHORT:
-        return torch.from_numpy(stored.view(f"i{stored.itemsize}")).view(_SHORT[dtype])
-    return torch.from_numpy(stored)
+        return measured_norms(reader.read(weight), weight.dtype)
 
 
 def _unusable(plan: Plan, norms: Mapping[str, Norms]) -> list[str]:
