@@ -1,6 +1,6 @@
 """Variants of LoRA and other types, against PEFT: measured by their own formula, or refused in one line."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,8 @@ pytest.importorskip("transformers")
 
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING  # noqa: E402
 from peft.tuners.lora import config as lora_config  # noqa: E402
+from peft.tuners.lora.corda import preprocess_corda  # noqa: E402
+from peft.tuners.lora.loraga import preprocess_loraga  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
 
 from gradience.audit import audit  # noqa: E402
@@ -124,6 +126,7 @@ def test_variants_of_training_alone_are_measured(tmp_path: Path, options: dict[s
     [
         (lambda: lora(kasa_config=lora_config.KasaConfig()), "KaSA"),
         (lambda: lora(use_bdlora=lora_config.BdLoraConfig(target_modules_bd_a=TARGETS, nblocks=2)), "BD-LoRA"),
+        (lambda: lora(use_qalora=True, qalora_group_size=8), "QA-LoRA"),
         (lambda: lora(alora_invocation_tokens=[1, 2], task_type="CAUSAL_LM"), "activated LoRA"),
     ],
 )
@@ -133,7 +136,7 @@ def test_variants_with_another_update_are_refused_by_config_and_by_keys(tmp_path
     with pytest.raises(AdapterError, match=says) as caught:
         audit(tmp_path)
     assert "\n" not in str(caught.value)
-    if not says.startswith(("BD", "activated")):  # these two have the very keys of plain LoRA
+    if says == "KaSA":  # the others have the very keys of plain LoRA
         (tmp_path / "adapter_config.json").write_text('{"peft_type": "LORA", "r": 4, "target_modules": ["q_proj"]}')
         with pytest.raises(AdapterError):
             audit(tmp_path)
@@ -157,11 +160,26 @@ def test_every_other_type_is_refused_by_config_and_by_keys(tmp_path: Path, kind:
 
 def _of_type(kind: str) -> Any:
     """A config of this type with what most of them need."""
-    make = PEFT_TYPE_TO_CONFIG_MAPPING[peft.PeftType(kind)]
+    make: Any = PEFT_TYPE_TO_CONFIG_MAPPING[peft.PeftType(kind)]
     wanted = {"target_modules": ["q_proj"], "r": 4, "task_type": "CAUSAL_LM", "num_virtual_tokens": 2}
     if kind == "OFT":
         del wanted["r"]  # or the size of its blocks, not both
     return make(**{name: value for name, value in wanted.items() if name in signature(make).parameters})
+
+
+def _with_covariances(model: Any, config: Any) -> None:
+    config.corda_config = lora_config.CordaConfig(corda_method="kpm")
+    words = torch.randint(0, 64, (1, 200))
+    preprocess_corda(model, config, run_model=lambda: model(words))
+
+
+def _with_gradients(model: Any, config: Any) -> None:
+    config.lora_ga_config = lora_config.LoraGAConfig()
+    words = torch.randint(0, 64, (1, 24))
+    preprocess_loraga(model, config, lambda: model(words, labels=words).loss.backward())
+
+
+PREPARED: dict[str, Callable[[Any, Any], None]] = {"corda": _with_covariances, "lora_ga": _with_gradients}
 
 
 def trained(folder: Path, **options: Any) -> tuple[Path, Path, dict[str, torch.Tensor]]:
@@ -169,7 +187,9 @@ def trained(folder: Path, **options: Any) -> tuple[Path, Path, dict[str, torch.T
     model = llama().float()
     names = [f"model.layers.{layer}.self_attn.{name}" for layer in range(2) for name in TARGETS]
     base = {name: model.get_submodule(name).weight.detach().double().clone() for name in names}
-    wrapped = peft.get_peft_model(model, lora(**options))
+    config = lora(**options)
+    PREPARED.get(options["init_lora_weights"], lambda *_: None)(model, config)
+    wrapped = peft.get_peft_model(model, config)
     wrapped.save_pretrained(folder / "pissa_init")
     with torch.no_grad():
         for name, parameter in wrapped.named_parameters():
@@ -184,7 +204,7 @@ def trained(folder: Path, **options: Any) -> tuple[Path, Path, dict[str, torch.T
     return folder / "run", folder / "pissa_init", {name: after[name] - base[name] for name in names}
 
 
-@pytest.mark.parametrize("init", ["pissa", "pissa_niter_4", "olora"])
+@pytest.mark.parametrize("init", ["pissa", "pissa_niter_4", "olora", "corda", "lora_ga"])
 @pytest.mark.parametrize("rslora", [False, True])
 def test_a_changed_base_is_accounted_for_with_the_initial_adapter(tmp_path: Path, init: str, rslora: bool) -> None:
     """B @ A - B0 @ A0 is what the weights moved by, of up to twice the rank; found beside it or given."""
