@@ -1,7 +1,7 @@
 """`gradience audit`: measure an adapter, say what is worth testing, and put both where the run is.
 
 Its options stand where they belong: what is measured in `audit_input`, what is printed in `audit_view`, where the
-audit is kept in `audit_keep`.
+audit is kept in `audit_keep`, what it is held against in `audit_gate`.
 """
 
 import sys
@@ -10,7 +10,8 @@ from typing import Any
 import click
 
 from gradience import references
-from gradience.cli import audit_input, audit_keep, audit_series, audit_view, delivery, landing, output
+from gradience.cli import audit_gate, audit_input, audit_keep, audit_series, audit_view, delivery, landing, output
+from gradience.cli.audit_gate import Gate
 from gradience.cli.audit_input import Input
 from gradience.cli.audit_keep import Keeping
 from gradience.cli.audit_view import View
@@ -23,6 +24,7 @@ from gradience.policy.audit_rules import GATES, RULES
 @audit_input.options
 @audit_view.options
 @audit_keep.options
+@audit_gate.options
 @output.fail_on_option
 def command(*, fail_on: str | None, **given: Any) -> None:
     """Measure how much of its rank an adapter uses, and say what is worth testing.
@@ -31,29 +33,37 @@ def command(*, fail_on: str | None, **given: Any) -> None:
     adapter's directory, or a new one beside the adapter (in the working directory, where the adapter was fetched).
     --log-to then mirrors that run into a tracker.
     """
-    output.known_bar(fail_on, (rule.code for rule in (*GATES, *RULES)))
-    asked = taken(Input, given)
-    run = audit_series.run if asked.all_checkpoints else _run
-    run(asked, taken(View, given), taken(Keeping, given), fail_on)
+    gate = taken(Gate, given)
+    audit_gate.check(gate, fail_on, several=given["all_checkpoints"])
+    output.known_bar(fail_on, (*(rule.code for rule in (*GATES, *RULES)), *gate.codes()))
+    asked, view, keeping = taken(Input, given), taken(View, given), taken(Keeping, given)
+    if asked.all_checkpoints:
+        audit_series.run(asked, view, keeping, fail_on)
+    else:
+        _run(asked, view, keeping, gate, fail_on)
 
 
-def _run(asked: Input, view: View, keeping: Keeping, fail_on: str | None) -> None:
+def _run(asked: Input, view: View, keeping: Keeping, gate: Gate, fail_on: str | None) -> None:
     audit_view.check(view)
     audit_keep.check(keeping, asked.peft_dir)
     place = references.fetch(asked.peft_dir, tracker=keeping.tracking_uri)
     journal = audit_keep.journal(place, keeping)
+    baseline = audit_gate.before(gate, asked, keeping.tracking_uri)
     record = audit_input.measure(place, asked)
+    judged = audit_gate.judge(record, baseline)
     advice = advise(record, planned_steps=landing.planned_steps(journal) if journal else None)
     body = audit_view.document(record, advice, view) if view.as_json else {}
     if not view.as_json:
         output.lines(audit_view.text(record, advice, view))
+    if judged and view.format == "text":
+        output.lines(judged.text())
     landed = landing.land(journal, record, advice) if journal else None
     delivered: list[delivery.Delivered] = []
     try:
         delivered = audit_keep.deliver(landed, keeping, place) if landed else []
     finally:  # the audit is done and kept, whatever a tracker says
         if view.as_json:
-            output.document({**body, **audit_keep.told(landed, delivered)})
-    output.enforce(advice.recommendations, fail_on)
+            output.document({**body, **(judged.told() if judged else {}), **audit_keep.told(landed, delivered)})
+    output.enforce([*advice.recommendations, *(judged.findings if judged else [])], fail_on)
     if keeping.strict and not all(one.up_to_date for one in delivered):
         sys.exit(output.BEHIND)

@@ -83,10 +83,10 @@ def confidence_word(value: float | None) -> Word:
 
 
 def at_or_above(found: Iterable[Recommendation], bar: str) -> list[Recommendation]:
-    """The findings that meet `bar`: a severity (that one or worse) or a code (exactly that one)."""
+    """The findings that meet `bar`: a severity (that one or worse), a code, or the family that codes begin with."""
     if bar in {severity.value for severity in Severity}:
         return [one for one in found if one.severity.rank >= Severity(bar).rank]
-    return [one for one in found if one.action == bar]
+    return [one for one in found if one.action == bar or one.action.startswith(f"{bar}_")]
 
 
 def _fill(template: str, words: Mapping[str, Any]) -> str:
