@@ -139,7 +139,7 @@ class _Assembly:
             raise refuse(self._weights, wrong, "leave such layers out of target_modules to have the others audited")
         if (a[0], rank) != (r, r) or b[1] != r or len(a) != len(b):
             raise refuse(self._weights, f"{_shapes(name, pair)}, but the config gives it r={r}", _OTHER_RUN)
-        if pair.e is not None and math.prod(pair.e.shape) != r:
+        if pair.e is not None and pair.e.shape != (r, 1):
             raise refuse(self._weights, f"{_shapes(name, pair)}, but lora_E {list(pair.e.shape)[:6]}", _OTHER_RUN)
 
     def _check_left(self, name: str, r: int) -> None:
