@@ -59,6 +59,26 @@ def test_a_convolution_is_flattened(tmp_path: Path) -> None:
     assert list(plan.make(tmp_path, [module("conv")]).weights) == ["conv"]
 
 
+def test_an_expert_is_a_slice_of_a_stacked_parameter(tmp_path: Path) -> None:
+    """Its own bytes only, under its own name; one that is not in the stack has none."""
+    saved(tmp_path, {"experts.up": torch.arange(3 * 48, dtype=torch.float32).view(3, 8, 6)})
+    made = plan.make(tmp_path, [module(f"experts.up[{number}]") for number in (0, 2, 3, 10**12)])
+    (first, second), whole = made.weights.values(), shards.load(tmp_path).tensors["experts.up"]
+    assert [(one.key, one.shape, one.nbytes) for one in (first, second)] == [
+        ("experts.up[0]", (8, 6), 192),
+        ("experts.up[2]", (8, 6), 192),
+    ]
+    assert (first.offset, second.offset) == (whole.offset, whole.offset + 384)
+    assert codes(made) == ["base_unmatched"]
+
+
+@pytest.mark.parametrize("key", ["attn.in_proj_weight", "attn"])
+def test_what_is_not_called_weight_is_found(tmp_path: Path, key: str) -> None:
+    """The fused projection of MultiheadAttention, and bare parameters."""
+    saved(tmp_path, {key: torch.ones(8, 6)})
+    assert plan.make(tmp_path, [module("attn")]).weights["attn"].key == key
+
+
 @pytest.mark.parametrize(
     ("tensors", "config"),
     [

@@ -14,6 +14,7 @@ transformers = pytest.importorskip("transformers")
 
 from gradience.audit import audit  # noqa: E402
 from gradience.audit.record import AuditRecord  # noqa: E402
+from tests.integrations import peft_adapters  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # PEFT's and transformers' own: about tiny configs and each other
 LLAMA_TARGETS = ["q_proj", "v_proj", "down_proj"]
@@ -55,13 +56,21 @@ def adapter(model: Any, folder: Path, **options: Any) -> Path:
     return folder
 
 
+def weight(model: Any, name: str) -> torch.Tensor:
+    """That of a module of the live model; of a bare parameter, or of one of its experts."""
+    path, _, expert = name.partition("[")
+    modules, parameters = dict(model.named_modules()), dict(model.named_parameters())
+    found = parameters[path] if path in parameters else modules[path].weight
+    own: torch.Tensor = (found[int(expert[:-1])] if expert else found).detach().double()
+    return own
+
+
 def assert_true(record: AuditRecord, model: Any) -> None:
     """Every module is measured, and its norms are those of the live model's weight by a dense SVD."""
     row: Any
-    modules = dict(model.named_modules())
     assert record.issues == ()
     for row in record.modules:
-        dense = torch.linalg.svdvals(modules[row.name].weight.detach().double()).tolist()
+        dense = torch.linalg.svdvals(weight(model, row.name)).tolist()
         assert row.base_sigma_max == pytest.approx(dense[0], abs=row.base_sigma_error)
         assert row.base_fro_norm == pytest.approx(math.hypot(*dense), rel=1e-6)
         assert row.udr == pytest.approx(row.delta_sigma_max / row.base_sigma_max)
@@ -161,6 +170,17 @@ def test_models_of_several_parts(tmp_path: Path, make: Callable[[], Any], target
     model = make()
     model.save_pretrained(tmp_path / "base")
     assert_true(audit(adapter(model, tmp_path / "a", target_modules=targets), base_model=tmp_path / "base"), model)
+
+
+def test_experts(tmp_path: Path) -> None:
+    """Each is a slice of a stacked parameter; and a bare parameter is stored under its own path."""
+    model = peft_adapters.gpt_oss()
+    model.save_pretrained(tmp_path / "base")
+    parameters = ["experts.gate_up_proj", "experts.down_proj", "router.weight"]
+    target = adapter(model, tmp_path / "a", target_modules=["q_proj"], target_parameters=parameters)
+    record = audit(target, base_model=tmp_path / "base")
+    assert {row.kind for row in record.modules} == {"linear", "expert", "parameter"}
+    assert_true(record, model)
 
 
 def test_another_model_is_not_mistaken_for_the_base(tmp_path: Path) -> None:

@@ -49,9 +49,9 @@ class Shelf:
 
     def add(self, norms: Mapping[str, Norms]) -> None:
         """Keep these too, unless the file was changed while it was measured."""
-        if not norms or _identity(self._file) != self._identity:
-            return
         try:
+            if _identity(self._file) != self._identity:
+                return
             self._path.parent.mkdir(parents=True, exist_ok=True)
             _replace(self._path, msgspec.json.encode(_Kept(self._identity, {**self.read(), **norms})))
         except OSError as error:

@@ -18,14 +18,14 @@ _TOWERS: Final = (  # modules of multimodal models since transformers 4.52, and 
 
 
 def match(modules: Iterable[str], weights: Collection[str], config: Mapping[str, Any]) -> dict[str, str]:
-    """Path of the weight for each module path that has exactly one; `weights` are paths, without `.weight`."""
-    roots = {path.partition(".")[0] for path in weights}
+    """Path of the weight for each module path that has exactly one; `weights` are paths, too."""
+    below = _below(weights)
     found: dict[str, str] = {}
     edited: dict[str, str] = {}
     for module in modules:
         if module in weights:
             found[module] = module
-        elif len(near := _near(module, weights, roots)) == 1:
+        elif len(near := _near(module, weights, below)) == 1:
             edited[module] = near.pop()
         elif module.rpartition(".")[2] == _HEAD and (tied := _tied(weights, config)):
             found[module] = tied
@@ -33,9 +33,17 @@ def match(modules: Iterable[str], weights: Collection[str], config: Mapping[str,
     return found | {module: path for module, path in edited.items() if claims[path] == 1}
 
 
-def _near(module: str, weights: Collection[str], roots: Iterable[str]) -> set[str]:
+def _below(weights: Iterable[str]) -> dict[str, list[str]]:
+    """The weights by their paths without the first part."""
+    found: dict[str, list[str]] = {}
+    for path in weights:
+        found.setdefault(path.partition(".")[2], []).append(path)
+    return found
+
+
+def _near(module: str, weights: Collection[str], below: Mapping[str, list[str]]) -> set[str]:
     """The weights whose path is the module's but for one leading part."""
-    names = {module.partition(".")[2], *(f"{root}.{module}" for root in roots)}
+    names = {module.partition(".")[2], *below.get(module, ())}
     for tower, stored in _TOWERS:
         if module.startswith(tower):
             names.update(f"{name}{module.removeprefix(tower)}" for name in stored)
@@ -44,9 +52,9 @@ def _near(module: str, weights: Collection[str], roots: Iterable[str]) -> set[st
 
 def _tied(weights: Collection[str], config: Mapping[str, Any]) -> str | None:
     """The input embedding, where it is the output's weight too: safetensors keeps a shared tensor once."""
-    said = config.get("tie_word_embeddings")
+    said, classes = config.get("tie_word_embeddings"), config.get("architectures")
     if said is None:  # the class decides; a model that was saved with its head, yet without a weight for it, is tied
-        said = any(str(name).endswith(_WITH_HEAD) for name in config.get("architectures") or ())
+        said = isinstance(classes, list) and any(str(name).endswith(_WITH_HEAD) for name in classes)
     has_head = any(path.rpartition(".")[2] == _HEAD for path in weights)
     found = [path for path in weights if path.rpartition(".")[2] in _EMBEDDINGS]
     return found[0] if said is True and not has_head and len(found) == 1 else None

@@ -1,7 +1,8 @@
 """What is to be measured of a base model: one stored matrix for each module that has one, and why others have none."""
 
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from os import PathLike
 
 import msgspec
@@ -13,7 +14,8 @@ from gradience.audit.module import Module
 from gradience.audit.refusal import listed
 from gradience.audit.safetensors_file import Tensor
 
-_SUFFIX = ".weight"
+_WEIGHTS = (".weight", ".in_proj_weight")  # the second: MultiheadAttention's, whose module is called as a whole
+_EXPERT = re.compile(r"(?P<path>.+)\[(?P<number>[0-9]{1,9})\]")
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,40 +37,57 @@ def make(place: str | PathLike[str], modules: Sequence[Module]) -> Plan:
     base = shards.load(located.folder)
     if reason := quantised.model(base):
         return Plan(given=located.shown, weights={}, issues=(f"base_quantised: {reason}",))
-    paths = frozenset(key.removesuffix(_SUFFIX) for key in base.tensors if key.endswith(_SUFFIX))
-    found = naming.match([module.name for module in modules], paths, base.config)
-    return _sorted_out(located.shown, base, modules, found)
-
-
-def _sorted_out(given: str, base: Base, modules: Sequence[Module], found: Mapping[str, str]) -> Plan:
+    stored = _stored(base)
+    found = naming.match({_path(module.name) for module in modules}, stored.keys(), base.config)
     weights: dict[str, Tensor] = {}
     unmatched: list[str] = []
     packed: dict[str, str] = {}
     for module in modules:
-        path = found.get(module.name)
-        weight = base.tensors.get(f"{path}{_SUFFIX}")
-        if path is None or weight is None:
+        path = found.get(_path(module.name))
+        if path is None:
             unmatched.append(module.name)
-        elif reason := quantised.tensor(path, weight, base.tensors):
+        elif reason := quantised.tensor(stored[path], base.tensors):
             packed[module.name] = reason
-        elif not _fits(module, weight.shape):
-            unmatched.append(module.name)
-        else:
+        elif weight := _own(module, stored[path]):
             weights[module.name] = weight
-    notes = {
-        "base_quantised": packed and f"weights of modules are quantised ({listed(list(packed))}: {_first(packed)})",
-        "base_unmatched": unmatched
-        and f"no one weight of the base model has the name and the shape of modules ({listed(unmatched)})",
-    }
-    return Plan(given=given, weights=weights, issues=tuple(f"{code}: {note}" for code, note in notes.items() if note))
+        else:
+            unmatched.append(module.name)
+    return Plan(given=located.shown, weights=weights, issues=tuple(_issues(unmatched, packed)))
 
 
-def _fits(module: Module, shape: tuple[int, ...]) -> bool:
-    """Linear layers are stored (out, in), Conv1D and embeddings (in, out), convolutions (out, in, ...)."""
-    if len(shape) < 2:
-        return False
-    return sorted((shape[0], math.prod(shape[1:]))) == sorted((module.in_features, module.out_features))
+def _stored(base: Base) -> dict[str, Tensor]:
+    """The tensors by their keys, and weights by the paths of their modules, too."""
+    weights = {key.removesuffix(end): one for end in _WEIGHTS for key, one in base.tensors.items() if key.endswith(end)}
+    return {**weights, **base.tensors}
 
 
-def _first(reasons: Mapping[str, str]) -> str:
-    return next(iter(reasons.values()))
+def _path(name: str) -> str:
+    """The path of a module; of an expert, that of the parameter that holds all of them."""
+    expert = _EXPERT.fullmatch(name)
+    return expert["path"] if expert else name
+
+
+def _own(module: Module, weight: Tensor) -> Tensor | None:
+    """The weight, or an expert's slice of it, if it has the module's shape.
+
+    Linear layers are stored (out, in), Conv1D and embeddings (in, out), convolutions (out, in, ...).
+    """
+    shape, offset, nbytes, key = weight.shape, weight.offset, weight.nbytes, weight.key
+    if expert := _EXPERT.fullmatch(module.name):
+        number, count = int(expert["number"]), shape[0] if len(shape) == 3 else 0
+        if number >= count:
+            return None
+        shape, nbytes, key = shape[1:], nbytes // count, f"{key}[{number}]"
+        offset += number * nbytes
+    if len(shape) < 2 or sorted((shape[0], math.prod(shape[1:]))) != sorted((module.in_features, module.out_features)):
+        return None
+    return msgspec.structs.replace(weight, key=key, shape=shape, offset=offset, nbytes=nbytes)
+
+
+def _issues(unmatched: Sequence[str], packed: Mapping[str, str]) -> Iterator[str]:
+    if packed:
+        reason = next(iter(packed.values()))
+        yield f"base_quantised: weights of modules are quantised ({listed(list(packed))}: {reason})"
+    if unmatched:
+        what = "no one weight of the base model has the name and the shape of modules"
+        yield f"base_unmatched: {what} ({listed(unmatched)})"

@@ -9,7 +9,8 @@ from gradience.audit.safetensors_file import Tensor
 
 _FLOATS = ("F64", "F32", "F16", "BF16")
 _CONFIGS = ("quantization_config", "compression_config", "quantization")
-_COMPANIONS = ("weight_scale", "weight_scale_inv", "weight.absmax", "SCB", "scales")
+_SCALES = ("_scale", "_scale_inv", ".absmax", "_blocks")  # after a quantised tensor's own key
+_BESIDE = ("SCB", "scales")  # in its module
 _PACKED = (".qweight", ".weight_packed", ".codes", ".W_q")  # of GPTQ and AWQ, compressed-tensors, AQLM, HQQ
 _DEPTH = 3  # of configs inside configs: a multimodal model keeps its language model's own there
 
@@ -24,11 +25,15 @@ def model(base: Base) -> str | None:
     return f"the base model is quantised ({quoted(tell_tale)}): give the 16-bit model that it was made from"
 
 
-def tensor(path: str, found: Tensor, keys: Collection[str]) -> str | None:
-    """Why the tensor that was found for the weight at `path` is not that weight; None when it is."""
+def tensor(found: Tensor, keys: Collection[str]) -> str | None:
+    """Why the tensor that was found for a weight is not that weight; None when it is."""
     if found.dtype not in _FLOATS:
         return f"stored as {quoted(found.dtype)}"
-    companion = next((name for name in _COMPANIONS if f"{path}.{name}" in keys), None)
+    names = (
+        *(f"{found.key}{end}" for end in _SCALES),
+        *(f"{found.key.removesuffix('weight')}{end}" for end in _BESIDE),
+    )
+    companion = next((name for name in names if name in keys), None)
     return f"stored with {quoted(companion)}" if companion else None
 
 

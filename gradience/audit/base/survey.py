@@ -6,6 +6,7 @@ Memory is that of one matrix, as it is stored, for each worker; there are fewer 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from pathlib import Path
 
 from gradience.audit import blas, threads
 from gradience.audit.base.cache import Shelf
@@ -13,7 +14,7 @@ from gradience.audit.base.measured import Against, Norms
 from gradience.audit.base.norms import norms as measured_norms
 from gradience.audit.base.plan import Plan
 from gradience.audit.factors import Reader
-from gradience.audit.refusal import listed
+from gradience.audit.refusal import listed, refuse
 from gradience.audit.safetensors_file import Tensor
 
 _WORKERS = 8
@@ -27,7 +28,7 @@ def measure(plan: Plan, progress: Callable[[int, int], object] | None = None) ->
         AdapterError: a file cannot be read, or was changed while it was.
     """
     weights = list(dict.fromkeys(plan.weights.values()))
-    shelves = {file: Shelf(file) for file in {weight.file for weight in weights}}
+    shelves = {file: _shelf(file) for file in {weight.file for weight in weights}}
     kept = {file: shelf.read() for file, shelf in shelves.items()}
     known = {weight: kept[weight.file][weight.key] for weight in weights if weight.key in kept[weight.file]}
     missing = [weight for weight in weights if weight not in known]
@@ -39,6 +40,13 @@ def measure(plan: Plan, progress: Callable[[int, int], object] | None = None) ->
             progress(done, len(weights))
     found = {module: known[weight] for module, weight in plan.weights.items() if weight in known}
     return Against(given=plan.given, norms=found, issues=(*plan.issues, *_unusable(plan, found)))
+
+
+def _shelf(file: Path) -> Shelf:
+    try:
+        return Shelf(file)
+    except OSError as error:
+        raise refuse(file, f"it cannot be read ({error.strerror})", "check its permissions") from error
 
 
 def _measured(weights: Sequence[Tensor]) -> Iterator[Norms | None]:
