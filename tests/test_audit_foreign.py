@@ -1,6 +1,7 @@
 """Adapters of other tools, written by their documented rules, against the update that each of the tools computes."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,11 @@ def test_kohya_is_measured_with_the_alpha_of_each_module(tmp_path: Path) -> None
         (kohya(FF, (4, 8), (8, 3)), "do not fit"),
         (kohya(FF, (4, 8), (8, 4, 1, 1)), "do not fit"),
         (kohya(FF, (4, 8, 3, 3), (8, 4, 3, 3)), "do not fit"),
+        ({f"{Q}.lora_down.bias": random(4)}, "no factor of a module"),
+        (
+            kohya("lora_te_x", (4, 8), (8, 4)) | kohya("lora_te1_x", (4, 8), (8, 4)),
+            "the same module ('text_encoder.x')",
+        ),
         ({f"{Q}.alpha": torch.tensor(float("nan"))}, "is nan"),
         ({f"{Q}.alpha": random(2)}, "no single number"),
         ({f"{Q}.lora_up.weight": random(24, 4).to(torch.int32)}, "dtype 'I32'"),
@@ -125,6 +131,14 @@ def test_several_files_of_kohya_are_named(tmp_path: Path) -> None:
     for name in ("a-000001", "a"):
         saved(tmp_path / f"{name}.safetensors", kohya(Q, (4, 32), (24, 4)))
     assert "several LoRA files ('a-000001.safetensors', 'a.safetensors')" in refusal(tmp_path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_among_the_files_is_passed_over(tmp_path: Path) -> None:
+    """Nobody ever writes into it."""
+    saved(tmp_path / "b.safetensors", kohya(Q, (4, 32), (24, 4)))
+    os.mkfifo(tmp_path / "a.safetensors")
+    assert audit(tmp_path).adapter.layout == "kohya"
 
 
 TO_Q = "unet.down_blocks.0.attentions.0.attn1.to_q"
@@ -201,6 +215,19 @@ def test_diffusers_settings_that_make_no_sense_are_refused(tmp_path: Path, setti
     """As in PEFT's own config."""
     file = tmp_path / "a.safetensors"
     assert says in refusal(saved(file, diffusers(), lora_adapter_metadata=json.dumps(settings)))
+
+
+@pytest.mark.parametrize(
+    ("key", "says"),
+    [
+        ("unknown.q.lora_A.weight", "no factor of a module"),
+        (TO_Q.replace("attn1", "attn1.processor") + ".lora_{}.weight", "same module"),
+    ],
+)
+def test_factors_of_diffusers_that_belong_nowhere_are_refused(tmp_path: Path, key: str, says: str) -> None:
+    """A component of a pipeline that is not known, and a path in its older and its newer form."""
+    more = {key.format(side): random(*shape) for side, shape in (("A", (4, 32)), ("B", (24, 4)))}
+    assert says in refusal(saved(tmp_path / "a.safetensors", diffusers() | more))
 
 
 K_PROJ = "model.layers.10.self_attn.k_proj"

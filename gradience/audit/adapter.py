@@ -4,6 +4,7 @@ Nothing here imports torch. What is returned has an update that follows from its
 everything else was refused by name.
 """
 
+from itertools import pairwise
 from os import PathLike
 from pathlib import Path
 
@@ -46,12 +47,21 @@ def load(path: str | PathLike[str], *, initial: str | PathLike[str] | None = Non
     if files.layout is not None and initial is not None:
         raise refuse(initial, f"the adapter is one of {files.layout}", "only PEFT's can have an initial adapter")
     if files.layout is not None:
-        return _foreign(files, files.layout)
+        return _distinct(_foreign(files, files.layout))
     settings = config.read(files.config)
     if initial is None and settings.changes_base:
         initial = difference.beside(files)
     loaded = _load(files, settings)
-    return loaded if initial is None else _less(loaded, initial)
+    return _distinct(loaded if initial is None else _less(loaded, initial))
+
+
+def _distinct(found: Adapter) -> Adapter:
+    """The same; everything later knows a module by its name."""
+    twice = [one.name for one, next_one in pairwise(found.modules) if one.name == next_one.name]
+    if twice:
+        wrong = f"factors under different keys are those of the same module ({listed(twice)})"
+        raise refuse(found.files.weights, wrong, "save the adapter again")
+    return found
 
 
 def _foreign(files: Files, layout: str) -> Adapter:

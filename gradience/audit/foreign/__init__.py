@@ -46,7 +46,7 @@ def files(folder: Path) -> Iterator[Path]:
     """The files of these layouts in `folder`; their users pick the names."""
     for file in sorted(folder.glob("*.safetensors")):
         try:
-            found = layout(file)
+            found = layout(file) if file.is_file() else None  # a pipe would block
         except AdapterError:
             continue
         if found is not None:

@@ -56,6 +56,18 @@ def check_keys(weights: Path, keys: Collection[str], refused: Iterable[tuple[str
             raise refuse(weights, f"it holds {what} ({quoted(found)})", "only plain pairs of LoRA are audited")
 
 
+def check_rest(weights: Path, keys: Iterable[str]) -> None:
+    """Refuse what looks like a factor and belongs to no pair.
+
+    Raises:
+        AdapterError: a key does.
+    """
+    found = next((key for key in keys if "lora" in key), None)
+    if found is not None:
+        wrong = f"it holds {quoted(found)}, which is no factor of a module that is known"
+        raise refuse(weights, wrong, "only plain pairs of LoRA are audited")
+
+
 def pairs(
     weights: Path, tensors: Mapping[str, Tensor], factor: "re.Pattern[str]", *, transposed: bool = False
 ) -> dict[str, Pair]:

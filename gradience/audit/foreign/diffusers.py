@@ -55,14 +55,18 @@ def read(weights: Path) -> Contents:
     """
     tensors = safetensors_file.header(weights)
     contents.check_keys(weights, tensors, _REFUSED)
-    pairs = {name.replace(".processor.", "."): pair for name, pair in contents.pairs(weights, tensors, _FACTOR).items()}
+    found = contents.pairs(weights, tensors, _FACTOR)
+    pairs = {name.replace(".processor.", "."): pair for name, pair in found.items()}
+    if len(pairs) < len(found):
+        raise refuse(weights, "factors under different keys are those of the same module", _MEND)
     alphas = {name.replace(".processor.", "."): alpha for name, alpha in contents.alphas(tensors).items()}
     fields = _fields(weights)
     parts = _configured(weights, pairs, fields) if fields else {}
-    found = _named(parts) if fields else _plain(weights, pairs, alphas)
-    modules = tuple(sorted(found, key=lambda module: natural(module.name)))
+    named = _named(parts) if fields else _plain(weights, pairs, alphas)
+    modules = tuple(sorted(named, key=lambda module: natural(module.name)))
     convs = [name for name, pair in pairs.items() if pair.is_conv]
     rest = [key for key in tensors if not _FACTOR.fullmatch(key) and not key.endswith(contents.ALPHA)]
+    contents.check_rest(weights, rest)
     notes = {
         "no_alpha": not fields
         and not alphas

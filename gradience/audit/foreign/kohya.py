@@ -13,7 +13,6 @@ from gradience.audit.foreign import contents
 from gradience.audit.foreign.contents import Contents, Pair
 from gradience.audit.module import natural
 from gradience.audit.refusal import listed, refuse
-from gradience.audit.safetensors_file import Tensor
 
 NAME: Final = "kohya"
 
@@ -65,7 +64,9 @@ def read(weights: Path) -> Contents:
     )
     said = safetensors_file.metadata(weights)
     info = contents.info(NAME, (weights, weights), modules, base_model=said.get("ss_sd_model_name"), step=_steps(said))
-    return Contents(info=info, modules=tuple(modules), issues=_issues(tensors, pairs, alphas))
+    rest = [key for key in tensors if not _FACTOR.fullmatch(key) and not key.endswith(contents.ALPHA)]
+    contents.check_rest(weights, (key for key in rest if ".lora" in key))
+    return Contents(info=info, modules=tuple(modules), issues=_issues(rest, pairs, alphas))
 
 
 def _named(name: str) -> str:
@@ -75,9 +76,8 @@ def _named(name: str) -> str:
     return component + _PART.sub(r"\1\2.", path)
 
 
-def _issues(tensors: Mapping[str, Tensor], pairs: Mapping[str, Pair], alphas: Mapping[str, float]) -> tuple[str, ...]:
+def _issues(rest: list[str], pairs: Mapping[str, Pair], alphas: Mapping[str, float]) -> tuple[str, ...]:
     without = [name for name in pairs if not alphas.get(name)]
-    rest = [key for key in tensors if not _FACTOR.fullmatch(key) and not key.endswith(contents.ALPHA)]
     convs = [name for name, pair in pairs.items() if pair.is_conv]
     notes = {
         "no_alpha": without and f"modules without an alpha, or with 0, have the scale 1 ({listed(without)})",

@@ -67,6 +67,7 @@ def read(weights: Path) -> Contents:
         for name, pair in sorted(pairs.items(), key=lambda item: natural(item[0]))
     )
     rest = [key for key in tensors if not _FACTOR.fullmatch(key)]
+    contents.check_rest(weights, rest)
     step = int(match[1]) if (match := _STEP.match(weights.name)) else None
     return Contents(
         info=contents.info(NAME, (settings(weights), weights), modules, base_model=said.model, step=step),
