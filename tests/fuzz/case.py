@@ -31,6 +31,7 @@ class Case(msgspec.Struct, frozen=True):
     seed: int
     number: int
     kind: str
+    weights: str  # the name of the file
     mutations: tuple[str, ...]
     harmless: bool
 
@@ -47,7 +48,9 @@ def write(seed: int, number: int, folder: Path) -> Case:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     _write(made, chosen, rng, folder)
-    return Case(seed, number, kind, tuple(one.name for one in chosen), all(one.harmless for one in chosen))
+    return Case(
+        seed, number, kind, made.weights_name, tuple(one.name for one in chosen), all(one.harmless for one in chosen)
+    )
 
 
 def _chosen(rng: Random, form: str) -> list[Mutation]:
@@ -64,13 +67,12 @@ def _write(made: Draft, chosen: list[Mutation], rng: Random, folder: Path) -> No
     def changed(stage: str, given: Any) -> Any:
         return later[stage].apply(given, rng) if stage in later else given
 
-    has_config = bool(made.config)
     for one in chosen:
-        if one.stage == STAGES[0]:
+        if one.stage == STAGES[0] and made.tensors:  # another one may have dropped them all
             one.apply(made, rng)
     weights = made.pickled() if made.form != "safetensors" else _safetensors(made, changed("header", made.header()))
     (folder / made.weights_name).write_bytes(changed("weights", weights))
-    if has_config:
+    if made.has_config:
         text = json.dumps(made.config, indent=2, sort_keys=True).encode("utf-8", "surrogatepass")
         (folder / mutate_folder.CONFIG).write_bytes(changed("config", text))
     changed("folder", folder)

@@ -1,5 +1,6 @@
 """Small valid adapters of every kind that the auditor reads, made by the documented rule of each layout."""
 
+import json
 from collections.abc import Callable, Mapping
 from random import Random
 from typing import Any, Final
@@ -185,6 +186,52 @@ def _adalora(rng: Random) -> Draft:
     return _of(config(8, peft_type="ADALORA", init_r=12, target_r=4, rank_pattern=pattern), tensors)
 
 
+def _kohya(rng: Random) -> Draft:
+    """Linear layers and convolutions, with an alpha, with 0 and without."""
+    tensors = {}
+    for number, stem in enumerate(("lora_unet_down_blocks_0_attentions_0_to_q", "lora_te_text_model_layers_0_mlp_fc1")):
+        tensors[f"{stem}.lora_down.weight"] = normal(rng, 4, 10)
+        tensors[f"{stem}.lora_up.weight"] = normal(rng, 12, 4)
+        tensors[f"{stem}.alpha"] = np.array(2.0 * number)
+    tensors["lora_unet_mid_block_resnets_0_conv1.lora_down.weight"] = normal(rng, 3, 5, 3, 3)
+    tensors["lora_unet_mid_block_resnets_0_conv1.lora_up.weight"] = normal(rng, 7, 3, 1, 1)
+    return _file("style.safetensors", tensors, {"ss_network_dim": "4", "ss_network_module": "networks.lora"})
+
+
+def _diffusers(rng: Random, *, says: str = "settings") -> Draft:
+    """Two components, whose settings are in the metadata; or alphas; or neither."""
+    stems = ("unet.down_blocks.0.attn1.to_q", "unet.mid_block.attn1.to_k", "text_encoder.layers.0.self_attn.q_proj")
+    tensors = {}
+    for stem in stems:
+        tensors[f"{stem}.lora_A.weight"] = normal(rng, 4, 10)
+        tensors[f"{stem}.lora_B.weight"] = normal(rng, 12, 4)
+        if says == "alphas":
+            tensors[f"{stem}.alpha"] = np.array(3.0)
+    settings = {"unet.r": 4, "unet.lora_alpha": 6, "unet.alpha_pattern": {"to_k": 1}, "text_encoder.r": 4}
+    said = {"lora_adapter_metadata": json.dumps(settings)} if says == "settings" else {"format": "pt"}
+    return _file("pytorch_lora_weights.safetensors", tensors, said)
+
+
+def _mlx(rng: Random) -> Draft:
+    tensors = {}
+    for name, (out, into) in names().items():
+        tensors[f"{name}.lora_a"] = normal(rng, into, 4)
+        tensors[f"{name}.lora_b"] = normal(rng, 4, out)
+    said = {
+        "fine_tune_type": "lora",
+        "lora_parameters": {"rank": 4, "scale": 20.0, "dropout": 0.0},
+        "model": "org/base",
+    }
+    made = _file("adapters.safetensors", tensors, {})
+    made.config, made.has_config = said, True
+    return made
+
+
+def _file(name: str, tensors: Mapping[str, np.ndarray], metadata: dict[str, str]) -> Draft:
+    values = {key: stored(tensor, "F32") for key, tensor in tensors.items()}
+    return Draft(config={}, tensors=values, metadata=metadata, weights=name, has_config=False)
+
+
 def _of(said: dict[str, Any], tensors: Mapping[str, np.ndarray], dtype: str = "F32") -> Draft:
     values = {PREFIX + key: stored(tensor, dtype) for key, tensor in tensors.items()}
     return Draft(config=said, tensors=values, metadata={"format": "pt"})
@@ -216,4 +263,9 @@ KINDS: Final[dict[str, Callable[[Random], Draft]]] = {
     "parameter": _parameter,
     "dora": _dora,
     "adalora": _adalora,
+    "kohya": _kohya,
+    "diffusers": _diffusers,
+    "diffusers with alphas": lambda rng: _diffusers(rng, says="alphas"),
+    "diffusers without": lambda rng: _diffusers(rng, says="nothing"),
+    "mlx": _mlx,
 }

@@ -41,15 +41,13 @@ class Stored(msgspec.Struct):
 
 
 class Draft(msgspec.Struct):
-    """What is to be written. `form` is safetensors, or zip or legacy for torch's two pickled formats.
-
-    Without a config there is no config file.
-    """
+    """What is to be written. `form` is safetensors, or zip or legacy for torch's two pickled formats."""
 
     config: dict[str, Any]
     tensors: dict[str, Stored]
     metadata: dict[str, str]
     form: str = "safetensors"
+    has_config: bool = True  # whether the config is written
     weights: str = ""  # the file's name, where it is not PEFT's
 
     @property

@@ -70,7 +70,7 @@ def _finding(case: Case, outcome: Outcome, folder: Path) -> str | None:
         return _of_refusal(case, outcome.refusal, folder)
     assert outcome.record is not None
     try:
-        truth = reference.expected(folder)
+        truth = reference.expected(folder, Path(outcome.record.adapter.adapter_weights_path).name)
     except UnknownError as unknown:
         return f"audited, but the reference knows no answer: {unknown}"
     return "; ".join(verdict.differences(outcome.record, truth)) or None
@@ -82,7 +82,7 @@ def _of_refusal(case: Case, refusal: str, folder: Path) -> str | None:
     if not case.harmless:
         return None
     try:
-        truth = reference.expected(folder)
+        truth = reference.expected(folder, case.weights)
     except UnknownError:
         return None
     return f"a good adapter of {len(truth)} modules was refused: {refusal}"

@@ -22,7 +22,7 @@ FOREIGN: Final = (
 
 
 def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.name.startswith("adapter_") and path.is_file())
+    return sorted(path for path in folder.iterdir() if path.is_file())
 
 
 @mutates("folder", "folder: a file gone", weight=2)
@@ -134,7 +134,7 @@ def below(folder: Path, rng: Random) -> None:
         for file in _files(folder):
             rng.choice(_COPIES)(file, folder / name / file.name)
     if rng.random() < 0.5:
-        (folder / CONFIG).unlink()
+        (folder / CONFIG).unlink(missing_ok=True)
 
 
 def _copied(file: Path, to: Path) -> None:

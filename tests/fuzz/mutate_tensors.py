@@ -48,7 +48,7 @@ EXTRAS: Final = (
 
 @mutates("draft", "tensors: NaN, infinity, extremes", weight=3)
 def odd_number(draft: Draft, rng: Random) -> None:
-    tensor = _any_factor(draft, rng)
+    tensor = _any_number(draft, rng)
     bits = rng.choice(BITS.get(tensor.dtype, [b"\xff"]))
     raw = bytearray(tensor.data)
     for _ in range(rng.choice([1, 1, 3, len(raw)])):
@@ -59,7 +59,7 @@ def odd_number(draft: Draft, rng: Random) -> None:
 
 @mutates("draft", "tensors: bits flipped", weight=3)
 def flipped(draft: Draft, rng: Random) -> None:
-    tensor = _any_factor(draft, rng)
+    tensor = _any_number(draft, rng)
     raw = bytearray(tensor.data)
     for _ in range(rng.choice([1, 2, 8, 64])):
         if raw:
@@ -69,7 +69,7 @@ def flipped(draft: Draft, rng: Random) -> None:
 
 @mutates("draft", "tensors: random bytes")
 def noise(draft: Draft, rng: Random) -> None:
-    tensor = _any_factor(draft, rng)
+    tensor = _any_number(draft, rng)
     tensor.data = rng.randbytes(len(tensor.data))
 
 
@@ -253,6 +253,13 @@ def _factors(draft: Draft) -> list[Stored]:
     ]
 
 
+def _any_number(draft: Draft, rng: Random) -> Stored:
+    """A factor or an alpha."""
+    return rng.choice(
+        [tensor for key, tensor in draft.tensors.items() if key.endswith(".alpha")] + [_any_factor(draft, rng)] * 9
+    )
+
+
 def _any_factor(draft: Draft, rng: Random) -> Stored:
     return rng.choice(_factors(draft) or list(draft.tensors.values()) or [stored(np.zeros((1, 1)))])
 
@@ -263,6 +270,7 @@ def _replace(tensor: Stored, new: Stored) -> None:
 
 def _single(draft: Draft, rng: Random, r: int, out: int, into: int) -> None:
     """One module of this size instead of all."""
+    draft.weights, draft.has_config, draft.metadata = "", True, {}
     draft.config = config(r, target_modules=["q_proj"])
     name = f"{PREFIX}model.layers.0.self_attn.q_proj"
     draft.tensors = {

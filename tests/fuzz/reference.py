@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from tests.fuzz import reference_peft
+from tests.fuzz import reference_foreign, reference_peft
 from tests.fuzz.reference_file import UnknownError
 from tests.fuzz.reference_peft import Update
 
@@ -32,13 +32,17 @@ class Expected(msgspec.Struct):
     error: float
 
 
-def expected(folder: Path) -> dict[str, Expected]:
-    """The modules of the adapter in `folder` by path.
+def expected(folder: Path, weights: str) -> dict[str, Expected]:
+    """The modules of the adapter in `folder` by path; `weights` is the file, where it is not PEFT's.
 
     Raises:
         UnknownError: nobody may give a number for it.
     """
-    return {update.name: _expected(update) for update in reference_peft.updates(folder)}
+    is_peft = weights.startswith("adapter_model.")
+    updates = reference_peft.updates(folder) if is_peft else reference_foreign.updates(folder / weights)
+    if len({update.name for update in updates}) < len(updates):
+        raise UnknownError("two modules have one name")
+    return {update.name: _expected(update) for update in updates}
 
 
 def _expected(update: Update) -> Expected:

@@ -26,11 +26,21 @@ class UnknownError(Exception):
 
 
 def factors(path: Path) -> dict[str, np.ndarray]:
-    """Everything whose key has `.lora_` in it, exactly."""
+    """Everything that is part of an update, exactly: what has `lora` in its key, and alphas."""
     if path.suffix == ".safetensors":
-        return {key: _numbers(**entry) for key, entry in _entries(path.read_bytes()) if ".lora_" in key}
-    tensors = {key: value for key, value in _loaded(path).items() if ".lora_" in key}
+        return {key: _numbers(**entry) for key, entry in _entries(path.read_bytes()) if _is_part(key)}
+    tensors = {key: value for key, value in _loaded(path).items() if _is_part(key)}
     return {key: value.detach().double().numpy().astype(np.longdouble) for key, value in tensors.items()}
+
+
+def metadata(path: Path) -> dict[str, str]:
+    """What a safetensors file says beside its tensors."""
+    raw = path.read_bytes()
+    return json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")]).get("__metadata__") or {}
+
+
+def _is_part(key: str) -> bool:
+    return "lora" in key or key.endswith(".alpha")
 
 
 def _entries(raw: bytes) -> list[tuple[str, Any]]:
@@ -67,6 +77,8 @@ def _numbers(*, dtype: str, data: bytes, shape: list[int]) -> np.ndarray:
         return bits.view(np.float32).astype(np.longdouble).reshape(shape)
     if dtype in _FLOAT8:
         return _FLOAT8[dtype][np.frombuffer(data, dtype=np.uint8)].astype(np.longdouble).reshape(shape)
+    if dtype in _INTEGERS:
+        return np.frombuffer(data, dtype=_INTEGERS[dtype]).astype(np.longdouble).reshape(shape)
     return np.full(shape[:2], np.nan, dtype=np.longdouble)  # no factor has such a type
 
 
@@ -88,6 +100,7 @@ def _float8(exponent_bits: int, mantissa_bits: int, *, has_infinity: bool) -> np
     return np.array(values)
 
 
+_INTEGERS: Final = {"I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "<i1", "U8": "<u1"}
 _FLOAT8: Final = {
     "F8_E4M3": _float8(4, 3, has_infinity=False),
     "F8_E5M2": _float8(5, 2, has_infinity=True),

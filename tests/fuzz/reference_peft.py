@@ -33,6 +33,7 @@ class Update(msgspec.Struct):
     scale: float
     a: np.ndarray
     b: np.ndarray
+    is_embedding: bool = False
     is_copy: bool = False  # of another weight's factors
 
 
@@ -44,9 +45,9 @@ def updates(folder: Path) -> list[Update]:
         before = {one.name: one for one in updates_before(folder)}
         found = [_difference(one, before[one.name]) for one in found]
     if config.get("ensure_weight_tying"):
-        mirrored = {(one.r, one.b.shape[0], one.a.shape[1]) for one in found if one.name.endswith("embed_tokens")}
+        mirrored = {(one.r, one.b.shape[0], one.a.shape[1]) for one in found if one.is_embedding}
         for one in found:
-            one.is_copy = (one.r, one.a.shape[1], one.b.shape[0]) in mirrored and not one.name.endswith("embed_tokens")
+            one.is_copy = (one.r, one.a.shape[1], one.b.shape[0]) in mirrored and not one.is_embedding
     return found
 
 
@@ -86,6 +87,8 @@ def _factors(folder: Path) -> dict[str, dict[str, np.ndarray]]:
         match = re.fullmatch(r"(.+)\.lora_(?:embedding_)?([ABE])(?:\.[^.]+)??(?:\.weight)?", key)
         if match and not key.endswith(".bias"):
             found[match[1].removeprefix(PREFIX)][match[2]] = tensor
+            if ".lora_embedding_" in key:
+                found[match[1].removeprefix(PREFIX)]["embedding"] = tensor
     if not found or any(not {"A", "B"} <= factors.keys() for factors in found.values()):
         raise UnknownError("no pairs, or half a pair")
     return found
@@ -120,8 +123,8 @@ def _whole(config: Mapping[str, Any], path: str, factors: Mapping[str, np.ndarra
     a, b = factors["A"], factors["B"]
     owner = path.removesuffix(".base_layer.out_proj")
     name = path.replace(".base_layer.out_proj", ".out_proj") if owner != path else path
-    alpha = float(_looked_up(config.get("alpha_pattern"), owner, config.get("lora_alpha", 8)))
     if config["peft_type"] == "ADALORA":
+        alpha = float(_looked_up(config.get("alpha_pattern"), owner, config.get("lora_alpha", 8)))
         r = a.shape[0]
         if factors.get("E", np.zeros(r + 1)).size != r or a.ndim != 2:
             raise UnknownError(f"{name}: no lora_E that fits")
@@ -129,17 +132,16 @@ def _whole(config: Mapping[str, Any], path: str, factors: Mapping[str, np.ndarra
             scale = (alpha if alpha > 0 else r) / (config.get("init_r", 12) + 1e-5)
             yield Update(name, r, alpha, scale, a * factors["E"].reshape(r, 1), b)
         return
-    r = _looked_up(config.get("rank_pattern"), owner, config.get("r", 8))
+    r, alpha, scale = values(config, owner)
     if a.ndim < 2 or a.ndim != b.ndim or a.shape[0] != r or b.shape[1] != r or math.prod(b.shape[1:]) != r:
         raise UnknownError(f"{name}: shapes {a.shape} {b.shape} for r={r}")
-    yield Update(name, r, alpha, _scale(config, alpha, r), a.reshape(r, -1), b.reshape(-1, r))
+    yield Update(name, r, alpha, scale, a.reshape(r, -1), b.reshape(-1, r), "embedding" in factors)
 
 
 def _experts(config: Mapping[str, Any], name: str, factors: Mapping[str, np.ndarray]) -> Iterator[Update]:
     """The rows of A lie expert after expert; the columns of B rank after rank, unless Unsloth says otherwise."""
     a, b = factors["A"], factors["B"]
-    r = _looked_up(config.get("rank_pattern"), name, config.get("r", 8))
-    alpha = float(_looked_up(config.get("alpha_pattern"), name, config.get("lora_alpha", 8)))
+    r, alpha, scale = values(config, name)
     if a.ndim != 2 or b.ndim != 2 or a.shape[0] != b.shape[1] or a.shape[0] % r:
         raise UnknownError(f"{name}: shapes {a.shape} {b.shape} for r={r}")
     count = a.shape[0] // r
@@ -147,11 +149,14 @@ def _experts(config: Mapping[str, Any], name: str, factors: Mapping[str, np.ndar
     for e in range(count):
         columns = b[:, e * r : (e + 1) * r] if by_expert else b[:, e::count]
         label = f"{name}[{e}]" if count > 1 else name
-        yield Update(label, r, alpha, _scale(config, alpha, r), a[e * r : (e + 1) * r], columns)
+        yield Update(label, r, alpha, scale, a[e * r : (e + 1) * r], columns)
 
 
-def _scale(config: Mapping[str, Any], alpha: float, r: int) -> float:
-    return alpha / math.sqrt(r) if config.get("use_rslora") else alpha / r
+def values(config: Mapping[str, Any], name: str) -> tuple[int, float, float]:
+    """Rank, alpha and scale of a module."""
+    r = _looked_up(config.get("rank_pattern"), name, config.get("r", 8))
+    alpha = float(_looked_up(config.get("alpha_pattern"), name, config.get("lora_alpha", 8)))
+    return r, alpha, alpha / math.sqrt(r) if config.get("use_rslora") else alpha / r
 
 
 def _looked_up(pattern: Mapping[str, Any] | None, name: str, default: Any) -> Any:

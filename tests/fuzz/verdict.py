@@ -7,6 +7,7 @@ from typing import Any
 
 from gradience.audit.record import AuditRecord, ModuleAudit
 from tests.fuzz.reference import Expected
+from tests.fuzz.reference_foreign import plain
 
 CLOSE = 1e-6  # of shares and ranks that are no whole numbers: what the smallest certified values may be off by
 TINY = 1e-290  # below it the singular values themselves are rounded to few digits
@@ -16,7 +17,8 @@ LEVELS = {"energy_rank_90": 0.90, "energy_rank_95": 0.95, "energy_rank_99": 0.99
 def differences(record: AuditRecord, expected: Mapping[str, Expected]) -> Iterator[str]:
     """Each number that is wrong, in words."""
     yield from _not_finite("record", record)
-    found = {module.name: module for module in record.modules}
+    is_peft = record.adapter.layout is None or record.adapter.layout == "peft"
+    found = {module.name if is_peft else plain(module.name): module for module in record.modules}
     if len(found) != len(record.modules) or found.keys() != expected.keys():
         yield f"modules: {sorted(found.keys() ^ expected.keys())[:3]}"
         return
