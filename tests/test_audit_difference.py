@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from gradience.audit import adapter, audit, difference, folder
 from gradience.errors import AdapterError
@@ -93,3 +93,13 @@ def test_the_beginning_of_another_training_is_refused(
     path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
     with pytest.raises(AdapterError, match=says):
         adapter.load(after, initial=before)
+
+
+def test_the_beginning_is_an_adapter_of_peft(tmp_path: Path, save_adapter: SaveAdapter) -> None:
+    """Another tool's has another scale rule, and never was the beginning of this training."""
+    after, other = save_adapter(tmp_path / "after"), tmp_path / "other"
+    other.mkdir()
+    pair = {f"lora_unet_x.lora_{side}.weight": torch.ones(2, 2) for side in ("down", "up")}
+    save_file(pair, other / "lora.safetensors")
+    with pytest.raises(AdapterError, match="began with"):
+        adapter.load(after, initial=other)

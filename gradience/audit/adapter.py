@@ -1,7 +1,7 @@
 """What is on disk: the modules of an adapter with the places of their factors, their exact ranks and scales.
 
-Nothing here imports torch. What is returned has an update that follows from its factors;
-everything else was refused by name.
+Nothing here imports torch. What is returned has an update that follows from its factors; everything else was refused by
+name.
 """
 
 from itertools import pairwise
@@ -84,6 +84,8 @@ def _load(files: Files, settings: LoraConfig) -> Adapter:
 def _less(after: Adapter, initial: str | PathLike[str]) -> Adapter:
     """The adapter with what its training began with subtracted."""
     files = folder.find(initial, unconverted=True)
+    if files.layout is not None:
+        raise refuse(initial, f"it is one of {files.layout}", "give the PEFT adapter that this training run began with")
     before = _load(files, config.read(files.config))
     kept = [issue for issue in after.issues if not issue.startswith("random_start:")]
     return msgspec.structs.replace(
