@@ -17,7 +17,7 @@ from gradience.audit.patterns import Lookup
 from gradience.audit.record import AuditRecord, ModuleAudit
 
 _LITERAL: Final = re.compile(r"[A-Za-z0-9_.-]+")  # what a path is made of, and a regular expression takes as it is
-OWN_RANK: Final = ("linear", "embedding", "conv")  # kinds to which PEFT can give a rank of their own
+OWN_RANK: Final = ("linear", "embedding", "conv", "parameter")  # kinds to which PEFT can give a rank of their own
 
 
 class ModuleRank(msgspec.Struct, frozen=True, kw_only=True):
