@@ -3,7 +3,9 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from gradience.fleet import search
 from gradience.fleet.search import Found
@@ -75,6 +77,21 @@ def test_the_output_of_a_trainer_is_one_place(tmp_path: Path) -> None:
         (tmp_path / f"checkpoint-{step}").mkdir()
         (tmp_path / f"checkpoint-{step}/adapter_config.json").touch()
     assert search.find([str(tmp_path)]) == Found((str(tmp_path),), several=False)
+
+
+def test_files_of_other_tools_are_adapters_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of several in one directory; the only one of a directory goes by the directory's name."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("loras/a", "loras/b", "alone/c", "model/d"):
+        path = Path(f"{name}.safetensors")
+        path.parent.mkdir(exist_ok=True)
+        keys = ("weight",) if "d" in path.stem else ("lora_unet_x.lora_down.weight", "lora_unet_x.lora_up.weight")
+        save_file({key: np.ones((2, 2), np.float32) for key in keys}, path)
+    files = ("loras/a.safetensors", "loras/b.safetensors")
+    assert search.find(["loras"]) == Found(files, several=True)
+    assert search.find(["loras/*.safetensors"]) == Found(files, several=True)
+    assert search.find(["loras/a.safetensors"]) == Found(files[:1], several=False)
+    assert search.find(["."]) == Found(("./alone", "./loras/a.safetensors", "./loras/b.safetensors"), several=True)
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may look into every folder")

@@ -66,6 +66,15 @@ def test_whatever_an_audit_depends_on_makes_it_new(
     assert work.answer(str(place), "a", order).source == "measured"
 
 
+def test_another_adapter_before_training_makes_it_new(save_adapter: SaveAdapter, tmp_path: Path) -> None:
+    """What is subtracted is a part of the numbers, under whatever path it lies."""
+    place, initial = str(save_adapter(tmp_path / "a")), save_adapter(tmp_path / "initial", needed=2)
+    order = Order(arguments={"initial": str(initial)}, cache=tmp_path / "cache")
+    assert [work.answer(place, "a", order).source for _ in range(2)] == ["measured", "cache"]
+    save_adapter(initial, needed=3)
+    assert work.answer(place, "a", order).source == "measured"
+
+
 def test_a_refusal_is_an_answer(tmp_path: Path, order: Order) -> None:
     """With its one line; it is not kept, since what is wrong may be mended outside of the files."""
     (tmp_path / "a").mkdir()

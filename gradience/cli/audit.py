@@ -1,7 +1,8 @@
 """`gradience audit`: measure an adapter, say what is worth testing, and put both where the run is.
 
 Its options stand where they belong: what is measured in `audit_input`, what is printed in `audit_view`, where the
-audit is kept in `audit_keep`, what it is held against in `audit_gate`.
+audit is kept in `audit_keep`, what it is held against in `audit_gate`, how several adapters are worked on in
+`audit_fleet`.
 """
 
 import sys
@@ -10,12 +11,24 @@ from typing import Any
 import click
 
 from gradience import references
-from gradience.cli import audit_gate, audit_input, audit_keep, audit_series, audit_view, delivery, landing, output
+from gradience.cli import (
+    audit_fleet,
+    audit_gate,
+    audit_input,
+    audit_keep,
+    audit_series,
+    audit_view,
+    delivery,
+    landing,
+    output,
+)
+from gradience.cli.audit_fleet import Spread
 from gradience.cli.audit_gate import Gate
 from gradience.cli.audit_input import Input
 from gradience.cli.audit_keep import Keeping
 from gradience.cli.audit_view import View
 from gradience.cli.options import taken
+from gradience.fleet import search
 from gradience.policy.advice import advise
 from gradience.policy.audit_rules import GATES, RULES
 
@@ -25,6 +38,7 @@ from gradience.policy.audit_rules import GATES, RULES
 @audit_view.options
 @audit_keep.options
 @audit_gate.options
+@audit_fleet.options
 @output.fail_on_option
 def command(*, fail_on: str | None, **given: Any) -> None:
     """Measure how much of its rank an adapter uses, and say what is worth testing.
@@ -33,12 +47,15 @@ def command(*, fail_on: str | None, **given: Any) -> None:
     adapter's directory, or a new one beside the adapter (in the working directory, where the adapter was fetched).
     --log-to then mirrors that run into a tracker.
     """
-    gate = taken(Gate, given)
-    audit_gate.check(gate, fail_on, several=given["all_checkpoints"])
+    found, gate = search.find(given["peft_dir"]), taken(Gate, given)
+    audit_gate.check(gate, fail_on, several=given["all_checkpoints"] or found.several)
     output.known_bar(fail_on, (*(rule.code for rule in (*GATES, *RULES)), *gate.codes()))
-    asked, view, keeping = taken(Input, given), taken(View, given), taken(Keeping, given)
-    if asked.all_checkpoints:
+    asked = taken(Input, {**given, "peft_dir": found.adapters[0]})
+    view, keeping = taken(View, given), taken(Keeping, given)
+    if asked.all_checkpoints and not found.several:
         audit_series.run(asked, view, keeping, fail_on)
+    elif found.several or view.format in audit_view.TABLES:
+        audit_fleet.run(found.adapters, asked, view, keeping, taken(Spread, given), fail_on)
     else:
         _run(asked, view, keeping, gate, fail_on)
 

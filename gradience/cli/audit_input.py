@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import click
 import msgspec
@@ -31,9 +31,11 @@ options: Final = together(
     click.option(
         "--peft-dir",
         type=A_PLACE,
+        multiple=True,
         required=True,
         metavar="DIR|REF",
-        help="The directory that PEFT saved the adapter to, or hf://, s3://, runs:/, models:/, wandb:// and the like.",
+        help="The directory that PEFT saved the adapter to, or hf://, s3://, runs:/, models:/, wandb:// and the like. "
+        "Repeated, a directory of adapters or a quoted pattern: one row each.",
     ),
     click.option("--initial", type=A_PATH, metavar="DIR", help="The adapter before training, to be subtracted."),
     click.option("--all-checkpoints", is_flag=True, help="Audit every checkpoint in the directory: one row each."),
@@ -55,14 +57,17 @@ def measure(place: Path | Fetched, asked: Input) -> AuditRecord:
         GradienceError: the adapter cannot be audited.
     """
     with _progress() as progress:
-        return audit.audit(
-            place,
-            initial=asked.initial,
-            energy_level=asked.energy_level,
-            device=asked.device,
-            base_model=asked.base_model,
-            progress=progress,
-        )
+        return audit.audit(place, **arguments(asked), progress=progress)
+
+
+def arguments(asked: Input) -> dict[str, Any]:
+    """The options of the audit, by the names of its parameters."""
+    return {
+        "initial": asked.initial,
+        "energy_level": asked.energy_level,
+        "device": asked.device,
+        "base_model": asked.base_model,
+    }
 
 
 @contextmanager

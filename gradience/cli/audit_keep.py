@@ -51,7 +51,7 @@ options: Final = together(
 )
 
 
-def check(keeping: Keeping, place: str) -> None:
+def check(keeping: Keeping, *places: str) -> None:
     """Refuse options that do not go together, before any work is done.
 
     Raises:
@@ -60,8 +60,7 @@ def check(keeping: Keeping, place: str) -> None:
     """
     if keeping.append and keeping.telemetry:
         raise click.UsageError("give --append or --telemetry, not both")
-    reference = references.parse(place)
-    if reference and reference.is_tracked and not keeping.log_to:
+    if not keeping.log_to and any(found.is_tracked for found in map(references.parse, places) if found):
         keeping = msgspec.structs.replace(keeping, tracking_uri=None)  # there it says where the adapter is
     delivery.check(keeping.request)
 

@@ -12,7 +12,7 @@ from gradience.audit.record import AuditRecord
 from gradience.cli import audit_input, audit_keep, delivery, landing, outcome, output
 from gradience.cli.audit_input import Input
 from gradience.cli.audit_keep import Keeping
-from gradience.cli.audit_view import View
+from gradience.cli.audit_view import TABLES, View
 from gradience.errors import AdapterError
 from gradience.policy import series
 from gradience.policy.advice import Advice, advise
@@ -22,8 +22,8 @@ from gradience.report import series_text
 
 def run(asked: Input, view: View, keeping: Keeping, fail_on: str | None) -> None:
     """Audit them one after another; an adapter that cannot be audited costs its own row and the exit code only."""
-    if view.wanted is not None or view.per_layer:
-        raise click.UsageError("--all-checkpoints has one row per adapter: leave out what is asked of single modules")
+    if view.wanted is not None or view.per_layer or view.format in TABLES:
+        raise click.UsageError("--all-checkpoints has one row per adapter, as text or JSON: leave out the rest")
     if references.parse(asked.peft_dir):
         raise click.UsageError("--all-checkpoints takes a directory: fetch the checkpoints first")
     audit_keep.check(keeping, asked.peft_dir)

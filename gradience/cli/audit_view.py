@@ -1,6 +1,6 @@
 """What of an audit is printed, and how: the options for it, and what they ask for."""
 
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 import click
 import msgspec
@@ -8,13 +8,15 @@ import msgspec
 from gradience.audit.record import AuditRecord
 from gradience.cli import output
 from gradience.cli.options import together
+from gradience.fleet import row
 from gradience.policy import audit_event, module_ranks
 from gradience.policy.advice import Advice
 from gradience.policy.module_ranks import ModuleRanks
 from gradience.report import audit_csv, audit_text, module_ranks_text, module_rows, shape_text
 from gradience.report.module_rows import Wanted
 
-Format = Literal["text", "csv", "json"]
+Format = Literal["text", "csv", "json", "jsonl", "sarif"]
+TABLES: Final = ("jsonl", "sarif")  # a row for each adapter, even if there is only one
 WITHHELD: Final = "None: rank advice is withheld, see the finding above."
 SHARED: Final = "None: no module here has a rank of its own (experts and fused attention share theirs)."
 
@@ -50,9 +52,10 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def _key(_context: click.Context, _option: click.Parameter, given: str | None) -> str | None:
-    if given is None or given.removeprefix("-") in module_rows.COLUMNS:
+    known = dict.fromkeys((*module_rows.COLUMNS, *row.KEYS))
+    if given is None or given.removeprefix("-") in known:
         return given
-    raise click.BadParameter(f"{given!r} is no measure of a module; one of {', '.join(module_rows.COLUMNS)}")
+    raise click.BadParameter(f"{given!r} is no measure of a module or an adapter; one of {', '.join(known)}")
 
 
 options: Final = together(
@@ -63,7 +66,12 @@ options: Final = together(
     click.option("--sort", metavar="KEY", callback=_key, help="Show modules by this measure; -KEY turns it round."),
     click.option("--filter", "glob", metavar="GLOB", help="Show only modules of such names; sums stay those of all."),
     click.option("--suggest-per-layer", "per_layer", is_flag=True, help="Suggest a rank for each module."),
-    click.option("--format", "form", type=click.Choice(["text", "csv", "json"]), help="csv: one row for each module."),
+    click.option(
+        "--format",
+        "form",
+        type=click.Choice(get_args(Format)),
+        help="csv: a row for each module, or for each of several adapters, as is jsonl; sarif: the findings.",
+    ),
     click.option("--json", "json_given", is_flag=True, help="Short for --format json: one JSON document."),
     output.verbose_option,
 )
@@ -77,6 +85,8 @@ def check(view: View) -> None:
     """
     if view.json_given and view.form not in (None, "json"):
         raise click.UsageError(f"--json is --format json: give it or --format {view.form}, not both")
+    if view.sort and view.sort.removeprefix("-") not in module_rows.COLUMNS:
+        raise click.UsageError(f"--sort {view.sort} is for several adapters: modules do not have it")
     if view.format == "csv" and view.per_layer:
         raise click.UsageError("--suggest-per-layer has no CSV: use --format json")
 

@@ -49,7 +49,7 @@ class Cache:
 
 def key(fingerprint: str, *facts: Any) -> str:
     """The name of an audit: of which bytes, with which options, by which version of the measures."""
-    said = msgspec.json.encode([fingerprint, AUDIT_VERSION, _shape(), *facts], order="deterministic")
+    said = msgspec.json.encode([fingerprint, AUDIT_VERSION, _shape(), *facts], order="deterministic", enc_hook=str)
     return hashlib.sha256(said).hexdigest()
 
 

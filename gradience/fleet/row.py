@@ -6,6 +6,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from gradience import references
 from gradience.audit.record import AuditRecord
 from gradience.policy import audit_event
 from gradience.policy.advice import Advice, Verdict
@@ -35,12 +36,15 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     error: str | None = None
 
 
+KEYS: Final = tuple(name for name in Row.__struct_fields__ if name not in ("codes", "kinds"))  # to sort by
+
+
 def of(name: str, record: AuditRecord, advice: Advice) -> Row:
     """The row of an adapter that was audited."""
     adapter, summary = record.adapter, record.summary
     return Row(
-        name=name,
-        peft_dir=adapter.peft_dir,
+        name=_text(name),
+        peft_dir=_text(adapter.peft_dir),
         verdict=advice.verdict,
         codes=advice.codes,
         suggested_rank=advice.suggested_rank,
@@ -54,13 +58,13 @@ def of(name: str, record: AuditRecord, advice: Advice) -> Row:
         base_model=adapter.base_model,
         step=adapter.step,
         fingerprint=adapter.fingerprint,
-        adapter_config_path=adapter.adapter_config_path,
+        adapter_config_path=_text(adapter.adapter_config_path),
     )
 
 
 def refused(name: str, place: str, why: str) -> Row:
     """The row of an adapter that could not be audited."""
-    return Row(name=name, peft_dir=place, verdict=REFUSED, error=why)
+    return Row(name=_text(name), peft_dir=_text(_shown(place)), verdict=REFUSED, error=_text(why))
 
 
 def by_surplus(rows: Sequence[Row]) -> list[Row]:
@@ -70,7 +74,18 @@ def by_surplus(rows: Sequence[Row]) -> list[Row]:
 
 def names(places: Sequence[str]) -> dict[str, str]:
     """A name for each place: what of its path comes after the folders that all of them share."""
-    parts = {place: (place.rstrip("/") or place).split("/") for place in places}
+    parts = {place: (_shown(place).rstrip("/") or "/").split("/") for place in places}
     levels = zip(*(path[:-1] for path in parts.values()), strict=False)
     shared = sum(1 for _ in takewhile(lambda level: len(set(level)) == 1, levels))
     return {place: "/".join(path[shared:]) for place, path in parts.items()}
+
+
+def _shown(place: str) -> str:
+    """A reference without credentials; a path as it is."""
+    reference = references.parse(place)
+    return reference.shown if reference else place
+
+
+def _text(path: str) -> str:
+    """A path as text that every output can hold: the bytes of a name need not be any."""
+    return path.encode("utf-8", "backslashreplace").decode()

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import msgspec
 
-from gradience.audit import folder, trainer
+from gradience.audit import folder, foreign, trainer
+from gradience.errors import AdapterError
 
 _MARKS = frozenset({trainer.CONFIG, *folder.WEIGHTS})  # weights alone are an adapter too: one that is refused
 
@@ -35,25 +36,39 @@ def find(places: Sequence[str]) -> Found:
 def _meant(place: str) -> list[str]:
     if glob.has_magic(place) and not Path(place).exists():
         matches = sorted(glob.iglob(place, recursive=True))  # noqa: PTH207 - Path.glob takes no absolute pattern
-        return [found for match in matches if Path(match).is_dir() for found in _in(match)] or [place]
+        return [found for match in matches for found in _in(match)] or [place]
     return _in(place) or [place]
 
 
 def _in(place: str) -> list[str]:
+    if not Path(place).is_dir():
+        return [place] if _is_foreign(Path(place)) else []
     return [place] if _is_one(Path(place)) else list(_below(place))
 
 
 def _is_one(place: Path) -> bool:
-    """Whether the audit is to see this place itself: an adapter, or a Trainer's output."""
+    """Whether the audit is to see this directory itself: an adapter, or a Trainer's output."""
     if trainer.home(place) or any((place / name).is_file() for name in folder.WEIGHTS):
         return True
-    return place.is_dir() and os.access(place, os.R_OK | os.X_OK) and bool(trainer.checkpoints(place))
+    return os.access(place, os.R_OK | os.X_OK) and bool(trainer.checkpoints(place))
 
 
 def _below(place: str) -> Iterator[str]:
     unreadable: list[str] = []  # the audit says why
     for here, folders, names in os.walk(place, onerror=lambda error: unreadable.append(error.filename)):
         folders.sort()
-        if not _MARKS.isdisjoint(names):
-            yield here
+        yield from [here] if _MARKS.intersection(names) else _foreign(here, names)
     yield from unreadable
+
+
+def _foreign(here: str, names: Sequence[str]) -> Sequence[str]:
+    """Files of other tools; the only one of a directory goes by the directory's name."""
+    files = [path for name in sorted(names) if _is_foreign(path := Path(here, name))]
+    return [here] if len(files) == 1 else [os.path.join(here, path.name) for path in files]  # noqa: PTH118 - as typed
+
+
+def _is_foreign(path: Path) -> bool:
+    try:
+        return path.suffix == ".safetensors" and path.is_file() and foreign.layout(path) is not None
+    except AdapterError:
+        return False

@@ -1,12 +1,15 @@
 """The work on one adapter, in whatever process it happens: measured, or found in the cache, or refused in its row."""
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
-from gradience import audit
-from gradience.audit import adapter, digest
+from gradience import audit, references
+from gradience.audit import digest
+from gradience.audit.base import place as base_place
+from gradience.audit.opening import opened
 from gradience.audit.record import AuditRecord
 from gradience.errors import GradienceError
 from gradience.fleet import cache, row
@@ -20,6 +23,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     """What is asked of every adapter of a batch. `arguments` are those of `gradience.audit.audit`."""
 
     arguments: dict[str, Any]
+    tracker: str | None = None  # the address of the tracker for references to its runs and models
     cache: Path | None = None  # None: nothing is kept
     whole: bool = False  # the records are wanted too; they are large
 
@@ -48,7 +52,7 @@ def answer(place: str, name: str, order: Order) -> Answer:
     except GradienceError as error:
         return _refused(place, name, str(error))
     except Exception as error:  # noqa: BLE001 - a fault of ours in one adapter must not cost the 99,999 others
-        return _refused(place, name, f"cannot audit {place}: internal error, {type(error).__name__}: {error}")
+        return _refused(place, name, f"cannot audit {name}: internal error, {type(error).__name__}: {error}")
     advice = advise(done.record)
     return Answer(
         place=place,
@@ -65,15 +69,25 @@ def _refused(place: str, name: str, why: str) -> Answer:
 
 
 def _audited(place: str, order: Order) -> _Audited:
+    fetched = references.fetch(place, tracker=order.tracker)
     if order.cache is None:
-        return _Audited(audit.audit(place, **order.arguments), "measured")
-    found = adapter.load(place, initial=order.arguments.get("initial"))
-    fingerprint = digest.of(found.files)
-    start = digest.of(found.initial) if found.initial else None
-    key = cache.key(fingerprint, start, order.arguments, found.issues)
+        return _Audited(audit.audit(fetched, **order.arguments), "measured")
+    with opened(fetched, initial=order.arguments.get("initial")) as found:
+        fingerprint = digest.of(found.files)
+        start = digest.of(found.initial) if found.initial else None
+        key = cache.key(fingerprint, start, order.arguments, found.issues, _state(order.arguments.get("base_model")))
     store = Cache(order.cache)
     if known := store.get(key):
         info = msgspec.structs.replace(found.info, fingerprint=fingerprint)
         return _Audited(msgspec.structs.replace(known, adapter=info), "cache")
-    record = audit.audit(place, **order.arguments)
+    record = audit.audit(fetched, **order.arguments)
     return _Audited(record, "measured", store.put(key, record))
+
+
+@lru_cache(maxsize=1)
+def _state(base_model: str | None) -> list[tuple[str, int, int, int]]:
+    """The files of the base model as they are: too many bytes to be hashed for every adapter."""
+    if base_model is None:
+        return []
+    states = [(path.name, path.stat()) for path in sorted(base_place.located(base_model).folder.iterdir())]
+    return [(name, state.st_size, state.st_mtime_ns, state.st_ctime_ns) for name, state in states]

@@ -8,6 +8,7 @@ import msgspec
 from gradience.audit.record import AuditRecord, ModuleAudit
 from gradience.errors import InputError
 from gradience.policy import audit_event
+from gradience.report import order
 from gradience.report.plain import plain
 
 LISTS: Final = ("residuals", "spectral_residuals", "singular_values")  # a value for each rank: no column of their own
@@ -40,18 +41,9 @@ def select(record: AuditRecord, wanted: Wanted) -> list[ModuleAudit]:
         )
     if wanted.top:
         rows = audit_event.most_surplus(rows, wanted.top)
-    return rows if wanted.sort is None else _sorted(rows, wanted.sort)
+    return rows if wanted.sort is None else order.by(wanted.sort, rows, value)
 
 
 def value(module: ModuleAudit, column: str) -> Any:
     """What a module has in one of `COLUMNS`."""
     return audit_event.surplus(module) if column == SURPLUS else getattr(module, column)
-
-
-def _sorted(rows: list[ModuleAudit], key: str) -> list[ModuleAudit]:
-    """What is not known stands last, whichever way round."""
-    column, turned = key.removeprefix("-"), key.startswith("-")
-    known = [module for module in rows if value(module, column) is not None]
-    falls = not any(isinstance(value(module, column), str) for module in known)
-    known.sort(key=lambda module: value(module, column), reverse=falls != turned)
-    return [*known, *(module for module in rows if value(module, column) is None)]

@@ -1,0 +1,43 @@
+"""Several audits in the journals of their runs, and in the trackers after that, one after the other."""
+
+import msgspec
+
+from gradience import references
+from gradience.audit.record import AuditRecord
+from gradience.cli import audit_keep, landing, outcome
+from gradience.cli.audit_keep import Keeping
+from gradience.errors import GradienceError
+from gradience.fleet import row
+from gradience.fleet.work import Answer
+from gradience.policy.advice import Advice, advise
+
+
+class Landings:
+    """Puts each audit where its adapter's run is, if trackers are to hear of it."""
+
+    def __init__(self, keeping: Keeping) -> None:
+        self._keeping = keeping
+        self.has_failed = False
+        self.is_behind = False
+
+    def land(self, answer: Answer) -> Answer:
+        """The answer without its record; what the run knows may have changed the advice."""
+        if answer.record is None:
+            return answer
+        try:
+            advice = self._land(answer.place, answer.record)
+        except GradienceError as error:
+            outcome.refuse(str(error))
+            self.has_failed = True
+            return msgspec.structs.replace(answer, record=None)
+        found = row.of(answer.row.name, answer.record, advice)
+        return msgspec.structs.replace(answer, row=found, findings=advice.recommendations, record=None)
+
+    def _land(self, place: str, record: AuditRecord) -> Advice:
+        fetched = references.fetch(place, tracker=self._keeping.tracking_uri)
+        journal = audit_keep.journal(fetched, self._keeping)
+        advice = advise(record, planned_steps=landing.planned_steps(journal) if journal else None)
+        if journal is not None:
+            delivered = audit_keep.deliver(landing.land(journal, record, advice), self._keeping, fetched)
+            self.is_behind = self.is_behind or not all(one.up_to_date for one in delivered)
+        return advice

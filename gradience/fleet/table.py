@@ -1,0 +1,47 @@
+"""The rows of a batch together: the JSON document of several adapters, and the same rows one by one as JSON lines."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+
+from gradience.audit.record import AUDIT_VERSION
+from gradience.fleet.row import Row
+
+SCHEMA: Final = "gradience.audit_table/v1"
+ROW_SCHEMA: Final = "gradience.audit_row/v1"
+
+
+class Totals(msgspec.Struct, frozen=True, kw_only=True):
+    """What the rows add up to."""
+
+    adapters: int
+    refused: int
+    params: int
+    surplus_params: int
+
+
+def totals(rows: Sequence[Row]) -> Totals:
+    """The sums over the rows of adapters that were audited."""
+    return Totals(
+        adapters=len(rows),
+        refused=sum(row.error is not None for row in rows),
+        params=sum(row.params or 0 for row in rows),
+        surplus_params=sum(row.surplus_params or 0 for row in rows),
+    )
+
+
+def document(rows: Sequence[Row], arguments: dict[str, Any]) -> dict[str, Any]:
+    """What `--json` prints; `arguments` are the options of the audits."""
+    return {
+        "schema": SCHEMA,
+        "audit_version": AUDIT_VERSION,
+        "options": arguments,
+        "totals": msgspec.to_builtins(totals(rows)),
+        "adapters": [msgspec.to_builtins(row) for row in rows],
+    }
+
+
+def line(row: Row) -> dict[str, Any]:
+    """What `--format jsonl` prints of one adapter."""
+    return {"schema": ROW_SCHEMA, **msgspec.to_builtins(row)}
