@@ -138,13 +138,13 @@ def test_a_file_of_another_tool_is_reported_on_and_kept(tmp_path: Path) -> None:
     assert start["meta"]["output_dir"] == str(tmp_path)
 
 
-def test_modules_that_share_a_rank_get_none_of_their_own(save_adapter: SaveAdapter, tmp_path: Path) -> None:
-    """Experts do; nothing is withheld then."""
+def test_experts_get_one_rank_together(save_adapter: SaveAdapter, tmp_path: Path) -> None:
+    """By the path of their parameter; --filter finds it by the name of any of them."""
     adapter = save_adapter(tmp_path / "a", target_modules=[], target_parameters=["q_proj.w", "up_proj.w"], r=16)
     path = adapter / "adapter_config.json"
     path.write_text(path.read_text().replace('"r": 16', '"r": 8'))
-    said = _audit(adapter, "--suggest-per-layer").stdout
-    assert "no module here has a rank of its own" in said
+    said = _audit(adapter, "--suggest-per-layer", "--filter", "*q_proj.w[[]1]").stdout
+    assert "model.layers.0.self_attn.q_proj.w (2 share it)" in said.split("Suggested rank per module")[1]
 
 
 def test_a_higher_energy_level_asks_for_more_rank(save_adapter: SaveAdapter, tmp_path: Path) -> None:

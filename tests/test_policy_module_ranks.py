@@ -16,13 +16,6 @@ LOW, HIGH = [8.0, *[1e-3] * 15], [1.0] * 16
 spectra = st.lists(st.floats(0, 1e3), min_size=1, max_size=40).map(lambda values: sorted(values, reverse=True))
 
 
-def suggested(record: AuditRecord) -> ModuleRanks:
-    """The suggestion, which has to be there."""
-    found = module_ranks.suggest(record)
-    assert found is not None
-    return found
-
-
 def looked_up(name: str, pattern: Mapping[str, float], default: float) -> float:
     """PEFT's rule: the first key in the order of the file that matches the end of the path."""
     return next((value for key, value in pattern.items() if re.match(rf"(.*\.)?({key})$", name)), default)
@@ -42,7 +35,7 @@ def test_a_rank_is_a_rung_that_is_not_below_its_energy_rank(
     make_record: MakeRecord, given_spectra: list[list[float]]
 ) -> None:
     """Never 0, not of an untrained module either; never above the trained rank; and the settings say the same."""
-    ranks = suggested(make_record({f"layers.{i}.q_proj": values for i, values in enumerate(given_spectra)}))
+    ranks = module_ranks.suggest(make_record({f"layers.{i}.q_proj": values for i, values in enumerate(given_spectra)}))
     for row in ranks.modules:
         assert row.suggested_rank in ladder.ranks(row.r)
         assert row.suggested_rank >= max(1, row.energy_rank)
@@ -54,7 +47,7 @@ def test_a_rank_is_a_rung_that_is_not_below_its_energy_rank(
 
 def test_what_most_modules_get_is_the_default(make_record: MakeRecord) -> None:
     """Only the others are named, by their full paths, in both patterns."""
-    ranks = suggested(make_record({f"model.layers.{i}.q_proj": HIGH if i == 2 else LOW for i in range(4)}))
+    ranks = module_ranks.suggest(make_record({f"model.layers.{i}.q_proj": HIGH if i == 2 else LOW for i in range(4)}))
     fields = module_ranks.settings(ranks)
     assert fields == {
         "r": 1,
@@ -71,7 +64,7 @@ def test_the_alpha_keeps_the_scale(make_record: MakeRecord, use_rslora: bool, sc
     record = make_record({"layers.0.q_proj": LOW}, use_rslora=use_rslora)
     (module,) = record.modules
     scaled = msgspec.structs.replace(record, modules=(msgspec.structs.replace(module, scale=scale),))
-    assert suggested(scaled).lora_alpha == alpha
+    assert module_ranks.suggest(scaled).lora_alpha == alpha
 
 
 @pytest.mark.parametrize("r", range(1, 50))
@@ -80,13 +73,13 @@ def test_a_rank_that_stays_has_its_alpha(make_record: MakeRecord, r: int) -> Non
     record = make_record({"layers.0.q_proj": [1.0] * r}, energy_level=1.0, use_rslora=bool(r % 2))
     (module,) = record.modules
     scaled = msgspec.structs.replace(module, scale=7 / (r**0.5 if r % 2 else r))
-    assert suggested(msgspec.structs.replace(record, modules=(scaled,))).lora_alpha == 7
+    assert module_ranks.suggest(msgspec.structs.replace(record, modules=(scaled,))).lora_alpha == 7
 
 
 def test_an_alpha_that_is_no_whole_number_stays_exact(make_record: MakeRecord) -> None:
     """RsLoRA at rank 2 with scale 1 needs √2."""
     record = make_record({"layers.0.q_proj": [2.0, 2.0, 0.0, 0.0]}, use_rslora=True)
-    assert module_ranks.settings(suggested(record))["lora_alpha"] == 2**0.5
+    assert module_ranks.settings(module_ranks.suggest(record))["lora_alpha"] == 2**0.5
 
 
 @pytest.mark.parametrize(
@@ -95,20 +88,40 @@ def test_an_alpha_that_is_no_whole_number_stays_exact(make_record: MakeRecord) -
 def test_a_path_that_is_the_end_of_another_one_is_anchored(make_record: MakeRecord, names: tuple[str, ...]) -> None:
     """Whichever of them differs, none takes the rank of another; nor does a name that is no plain path."""
     for odd in names:
-        check_lookup(suggested(make_record({name: HIGH if name == odd else LOW for name in names})))
+        check_lookup(module_ranks.suggest(make_record({name: HIGH if name == odd else LOW for name in names})))
 
 
 def test_a_module_whose_own_rank_is_no_candidate_keeps_all_of_itself(make_record: MakeRecord) -> None:
     """Ladders differ with the rank: 1, 2, 3 and 1, 2, 4, 8."""
-    ranks = suggested(make_record({"0.q": [1.0] * 3, "1.q": [1.0] * 8}))
+    ranks = module_ranks.suggest(make_record({"0.q": [1.0] * 3, "1.q": [1.0] * 8}))
     assert [(row.suggested_rank, row.energy_kept) for row in ranks.modules] == [(3, 1.0), (8, 1.0)]
 
 
-def test_experts_share_their_rank(make_record: MakeRecord) -> None:
-    """PEFT has one rank for all experts of a parameter: none of them can have its own."""
-    record = make_record({"layers.0.q_proj": LOW, "layers.0.mlp.experts.0.w1": LOW})
-    linear, expert = record.modules
-    expert = msgspec.structs.replace(expert, kind="expert")
-    ranks = suggested(msgspec.structs.replace(record, modules=(linear, expert)))
-    assert ([row.name for row in ranks.modules], ranks.left_out) == (["layers.0.q_proj"], (expert.name,))
-    assert module_ranks.suggest(msgspec.structs.replace(record, modules=(expert,))) is None
+@pytest.mark.parametrize(
+    ("kind", "names", "owner"),
+    [
+        ("expert", ("layers.0.experts.w1[0]", "layers.0.experts.w1[1]"), "layers.0.experts.w1"),
+        ("attention", ("layers.0.attn", "layers.0.attn.out_proj"), "layers.0.attn"),
+    ],
+)
+def test_what_shares_a_rank_gets_that_of_the_most_demanding(
+    make_record: MakeRecord, kind: str, names: tuple[str, str], owner: str
+) -> None:
+    """All experts of a parameter, and both projections of a MultiheadAttention; its name is what PEFT looks up."""
+    record = make_record({"layers.0.q_proj": LOW, names[0]: LOW, names[1]: HIGH})
+    linear, *others = record.modules
+    others = [msgspec.structs.replace(module, kind=kind) for module in others]
+    ranks = module_ranks.suggest(msgspec.structs.replace(record, modules=(linear, *others)))
+    assert [(row.name, row.sharing, row.suggested_rank) for row in ranks.modules] == [
+        ("layers.0.q_proj", 1, 1),
+        (owner, 2, 16),
+    ]
+    assert ranks.params_suggested == 128 * (1 + 16 + 16)
+    check_lookup(ranks)
+
+
+def test_a_linear_out_proj_stands_for_itself(make_record: MakeRecord) -> None:
+    """Only that of torch's MultiheadAttention is wrapped together with another."""
+    assert [row.name for row in module_ranks.suggest(make_record({"layers.0.out_proj": LOW})).modules] == [
+        "layers.0.out_proj"
+    ]

@@ -18,7 +18,6 @@ from gradience.report.module_rows import Wanted
 Format = Literal["text", "csv", "json", "jsonl", "sarif"]
 TABLES: Final = ("jsonl", "sarif")  # a row for each adapter, even if there is only one
 WITHHELD: Final = "None: rank advice is withheld, see the finding above."
-SHARED: Final = "None: no module here has a rank of its own (experts and fused attention share theirs)."
 
 
 class View(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,16 +112,12 @@ def document(record: AuditRecord, advice: Advice, view: View) -> dict[str, Any]:
 
 
 def _ranks(record: AuditRecord, advice: Advice) -> ModuleRanks | None:
-    return None if _is_withheld(advice) else module_ranks.suggest(record)
-
-
-def _is_withheld(advice: Advice) -> bool:
-    return advice.verdict in ("abstain", "error")
+    return None if advice.verdict in ("abstain", "error") else module_ranks.suggest(record)
 
 
 def _ranks_text(record: AuditRecord, advice: Advice, view: View) -> list[str]:
     ranks = _ranks(record, advice)
     if ranks is None:
-        return module_ranks_text.withheld(WITHHELD if _is_withheld(advice) else SHARED)
-    names = {module.name for module in module_rows.select(record, view.wanted or Wanted())}
+        return module_ranks_text.withheld(WITHHELD)
+    names = {module_ranks.owner(module) for module in module_rows.select(record, view.wanted or Wanted())}
     return module_ranks_text.render(ranks, [row for row in ranks.modules if row.name in names])

@@ -7,7 +7,7 @@ rank. The alphas keep every module's scale. As all rank advice it is about the t
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -17,13 +17,19 @@ from gradience.audit.patterns import Lookup
 from gradience.audit.record import AuditRecord, ModuleAudit
 
 _LITERAL: Final = re.compile(r"[A-Za-z0-9_.-]+")  # what a path is made of, and a regular expression takes as it is
-OWN_RANK: Final = ("linear", "embedding", "conv", "parameter")  # kinds to which PEFT can give a rank of their own
+_EXPERT: Final = re.compile(r"\[[0-9]+\]$")
+_INSIDE: Final = ".out_proj"  # of torch's MultiheadAttention, which PEFT wraps as a whole
 
 
 class ModuleRank(msgspec.Struct, frozen=True, kw_only=True):
-    """One module: its rank now and the one suggested, with the alpha that leaves its scale as it is."""
+    """What PEFT gives one rank to: its rank now and the one suggested, with the alpha that leaves its scale as it is.
+
+    That is a module, or all experts of a parameter, or both projections of a MultiheadAttention: the most demanding of
+    them decides.
+    """
 
     name: str
+    sharing: int  # how many modules of the audit it is
     r: int
     energy_rank: int
     suggested_rank: int
@@ -32,46 +38,50 @@ class ModuleRank(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ModuleRanks(msgspec.Struct, frozen=True, kw_only=True):
-    """All modules that can have a rank of their own, and the settings that differ from PEFT's point of view.
+    """All of them, and the settings that ask for them.
 
-    `r` and `lora_alpha` are what most modules get; the patterns name every other one by its full path. `left_out` are
-    modules that share a rank with others.
+    `r` and `lora_alpha` are what most get; the patterns name every other one by its full path.
     """
 
     energy_level: float
     modules: tuple[ModuleRank, ...]
-    left_out: tuple[str, ...]
     r: int
     lora_alpha: float
     rank_pattern: dict[str, int]
     alpha_pattern: dict[str, float]
-    params: int  # of the modules at their ranks now
+    params: int  # at the ranks now
     params_suggested: int
-    energy_kept: float  # of the energy of these modules together
+    energy_kept: float
 
 
-def suggest(record: AuditRecord) -> ModuleRanks | None:
-    """The suggestion; None where no module can have a rank of its own."""
-    able = [module for module in record.modules if module.kind in OWN_RANK]
-    if not able:
-        return None
-    rows = tuple(_row(record, module) for module in able)
+def suggest(record: AuditRecord) -> ModuleRanks:
+    """Suggest a rank for everything that can have one of its own."""
+    groups: dict[str, list[ModuleAudit]] = {}
+    for module in record.modules:
+        groups.setdefault(owner(module), []).append(module)
+    rows = tuple(_row(record, name, modules) for name, modules in groups.items())
     ((r, lora_alpha), _), *_ = Counter((row.suggested_rank, row.alpha) for row in rows).most_common(1)
     others = [row for row in rows if (row.suggested_rank, row.alpha) != (r, lora_alpha)]
-    energy = sum(module.energy_share for module in able)
-    kept = sum(module.energy_share * row.energy_kept for module, row in zip(able, rows, strict=True))
     return ModuleRanks(
         energy_level=record.energy_level,
         modules=rows,
-        left_out=tuple(module.name for module in record.modules if module.kind not in OWN_RANK),
         r=r,
         lora_alpha=lora_alpha,
         rank_pattern=_pattern(rows, {row.name: row.suggested_rank for row in others}),
         alpha_pattern=_pattern(rows, {row.name: row.alpha for row in others}),
-        params=sum(module.params for module in able),
-        params_suggested=sum(m.params // m.r * row.suggested_rank for m, row in zip(able, rows, strict=True)),
-        energy_kept=kept / energy if energy else 1.0,
+        params=record.summary.total_lora_params,
+        params_suggested=sum(
+            module.params // module.r * row.suggested_rank for row in rows for module in groups[row.name]
+        ),
+        energy_kept=_kept(record, record.modules, {row.name: row.suggested_rank for row in rows}),
     )
+
+
+def owner(module: ModuleAudit) -> str:
+    """The name by which PEFT looks up the module's rank."""
+    if module.kind == "attention":
+        return module.name.removesuffix(_INSIDE)
+    return _EXPERT.sub("", module.name) if module.kind == "expert" else module.name
 
 
 def settings(ranks: ModuleRanks) -> dict[str, Any]:
@@ -84,17 +94,26 @@ def settings(ranks: ModuleRanks) -> dict[str, Any]:
     }
 
 
-def _row(record: AuditRecord, module: ModuleAudit) -> ModuleRank:
-    rank = ladder.at_least(module.energy_rank, module.r)
+def _row(record: AuditRecord, name: str, modules: Sequence[ModuleAudit]) -> ModuleRank:
+    energy_rank, r = max(module.energy_rank for module in modules), modules[0].r
+    rank = ladder.at_least(energy_rank, r)
     divisor = math.sqrt(rank) if record.adapter.use_rslora else rank
     return ModuleRank(
-        name=module.name,
-        r=module.r,
-        energy_rank=module.energy_rank,
+        name=name,
+        sharing=len(modules),
+        r=r,
+        energy_rank=energy_rank,
         suggested_rank=rank,
-        alpha=_tidy(module.scale * divisor),
-        energy_kept=1.0 - _lost(record, module, rank),
+        alpha=_tidy(modules[0].scale * divisor),
+        energy_kept=_kept(record, modules, {name: rank}),
     )
+
+
+def _kept(record: AuditRecord, modules: Sequence[ModuleAudit], ranks: Mapping[str, int]) -> float:
+    """The share of the modules' energy that is left; all of it where there is none."""
+    energy = sum(module.energy_share for module in modules)
+    lost = sum(module.energy_share * _lost(record, module, ranks[owner(module)]) for module in modules)
+    return 1.0 - lost / energy if energy else 1.0
 
 
 def _lost(record: AuditRecord, module: ModuleAudit, rank: int) -> float:

@@ -19,12 +19,11 @@ def render(ranks: ModuleRanks, rows: Iterable[ModuleRank]) -> list[str]:
         f"All of it: {count(ranks.params)} -> {count(ranks.params_suggested)} parameters, "
         f"{percent(ranks.energy_kept)} of the energy. A hypothesis: compare both on held-out data."
     )
-    shared = f"{len(ranks.left_out)} modules share a rank with others and were left out." if ranks.left_out else ""
     # JSON escapes what could steer a terminal.
     settings = json.dumps(module_ranks.settings(ranks), indent=2)
     return [
         *block(title, table(COLUMNS, map(_row, rows))),
-        *(line for text in (whole, shared) if text for line in labelled("", text, width=0)),
+        *labelled("", whole, width=0),
         *block("As settings of adapter_config.json or LoraConfig", settings.splitlines()),
     ]
 
@@ -36,4 +35,5 @@ def withheld(reason: str) -> list[str]:
 
 def _row(row: ModuleRank) -> tuple[str, ...]:
     cells = (row.r, row.energy_rank, row.suggested_rank)
-    return (row.name, *map(str, cells), number(row.alpha), percent(row.energy_kept))
+    name = row.name if row.sharing == 1 else f"{row.name} ({row.sharing} share it)"
+    return (name, *map(str, cells), number(row.alpha), percent(row.energy_kept))
