@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from gradience.audit.spectrum import Array
 
 RISK = 1e-6
-TOLERANCE = 2e-2  # how far `bound` may stay above `value`, relatively; the value itself is then right to about 1e-3
+TOLERANCE = 2e-2  # how far `bound` may stay above `value`, relatively; the value itself is then right to some 1e-3
 MAX_STEPS = 300  # a spectrum without any gap takes about 70
 _SEED = 20_240_229
 _ROUNDING = float(np.finfo(np.float64).eps)
