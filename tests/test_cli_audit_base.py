@@ -16,6 +16,7 @@ from gradience.audit import columns
 from gradience.cli.main import group
 from gradience.mirror import view
 from gradience.policy import audit_event
+from gradience.report.markdown import audit_note
 from gradience.vnext.telemetry_reader import TelemetryReader
 from gradience.vnext.types import Metrics
 
@@ -107,6 +108,18 @@ def test_the_event_has_it_all_and_reads_back(adapter: Path, base: Path, tmp_path
     }  # fmt: skip
     assert columns.unpack(metrics[1]).modules[0].udr == pytest.approx(0.5)
     assert columns.unpack(metrics[0]).modules[0].udr is None
+
+
+def test_a_trackers_note_has_a_table(adapter: Path, base: Path, tmp_path: Path) -> None:
+    """From the event alone; without a base there is none."""
+    notes = []
+    for name, options in (("without", ()), ("with", ("--base-model", base))):
+        _audit(adapter, *options, "--telemetry", tmp_path / f"{name}.jsonl")
+        lines = [json.loads(line) for line in (tmp_path / f"{name}.jsonl").read_text().splitlines()]
+        (metrics,) = [line["metrics"] for line in lines if line["event"] == "metrics"]
+        notes.append(audit_note(metrics, None))
+    assert "Against the base model" not in notes[0]
+    assert "| mlp | 2 | 0.5 | 0.5 | 0.5 |" in notes[1].partition("### Against the base model")[2]
 
 
 def test_an_audit_against_a_base_is_another_audit(adapter: Path, base: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from gradience.audit import columns
-from gradience.audit.record import AuditRecord, AuditSummary, GroupSummary
+from gradience.audit.record import AuditRecord, AuditSummary, BaseRelative, GroupSummary
 from gradience.errors import InputError
 from gradience.policy import ranks
 from gradience.policy.rule import confidence_word
@@ -90,6 +90,7 @@ def _record(record: AuditRecord, suggested: object) -> list[str]:
         _types(record),
         "### By target",
         _targets(record),
+        *_against_base(record),
         escaped(facts) + (f", adapter `{adapter.fingerprint}`" if adapter.fingerprint else ""),
     ]
 
@@ -141,6 +142,22 @@ def _targets(record: AuditRecord) -> str:
         for group in record.by_target
     ]
     return _table(("target", "modules", "params", "k@95 p50 / p90", "energy", "rank waste"), rows)
+
+
+def _against_base(record: AuditRecord) -> list[str]:
+    """How large the updates are beside the base weights, where these were measured."""
+    groups: list[tuple[str, BaseRelative]] = [*sorted(record.by_type.items()), ("all", record.summary)]
+    rows = [
+        [
+            escaped(name),
+            str(group.n_layers_with_udr),
+            *map(number, (group.udr_median, group.udr_p90, group.udr_max, group.udr_f_median)),
+        ]
+        for name, group in groups
+        if group.n_layers_with_udr
+    ]
+    header = ("type", "modules", "UDR median", "p90", "max", "Frobenius median")
+    return ["### Against the base model", _table(header, rows)] if rows else []
 
 
 def _bare(metrics: Mapping[str, Any]) -> list[str]:
