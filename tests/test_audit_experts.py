@@ -11,7 +11,6 @@ from gradience.audit.safetensors_file import Tensor
 from gradience.errors import AdapterError
 
 FILE = Path("adapter_model.safetensors")
-BOTH = ["mlp.experts.down_proj", "experts.gate_up_proj"]
 
 
 def split(rows: int, columns: int, *, r: int, layout: str | None = None, unsloth: bool = False) -> list[Module]:
@@ -19,37 +18,6 @@ def split(rows: int, columns: int, *, r: int, layout: str | None = None, unsloth
     config = LoraConfig(peft_type="LORA", expert_layout=layout, auto_mapping={"unsloth_fixed": unsloth})
     a, b = Tensor("a", "F32", (rows, 5), 0, 0, FILE), Tensor("b", "F32", (7, columns), 0, 0, FILE)
     return list(experts.modules(FILE, config, "m.w", (a, b), r=r, alpha=6))
-
-
-def test_the_parameter_declared_first_lies_deepest() -> None:
-    """PEFT wraps the module once per parameter; the order of the targets says nothing."""
-    found = experts.names(FILE, "layers.3.mlp.experts", 2, BOTH)
-    assert found == ["layers.3.mlp.experts.down_proj", "layers.3.mlp.experts.gate_up_proj"]
-
-
-@pytest.mark.parametrize(
-    ("module", "targets", "found"),
-    [
-        ("layers.3.mlp.gate", ["mlp.gate.weight"], ["layers.3.mlp.gate.weight"]),
-        ("layers.3.mlp.gate", ["gate.weight", "mlp.gate.weight"], ["layers.3.mlp.gate.weight"]),
-        ("mlp.gate", ["mlp.gate.weight"], ["mlp.gate.weight"]),
-        ("layers.3.mlp.investigate", ["gate.weight"], []),
-        ("layers.3.mlp.gate", ["up.weight"], []),
-    ],
-)
-def test_a_target_names_the_end_of_a_parameters_path(module: str, targets: list[str], found: list[str]) -> None:
-    """Whole parts of it, as PEFT matches."""
-    assert experts.names(FILE, module, 1, targets) == found
-
-
-@pytest.mark.parametrize(
-    ("depth", "targets", "says"),
-    [(2, BOTH[:1], "2 parameters, but target_parameters name 1"), (2, ["experts.a", "experts.b"], "order")],
-)
-def test_parameters_whose_place_is_not_known_are_refused(depth: int, targets: list[str], says: str) -> None:
-    """Which factor is whose would be a guess."""
-    with pytest.raises(AdapterError, match=says):
-        experts.names(FILE, "layers.3.mlp.experts", depth, targets)
 
 
 def test_experts_have_blocks_of_rows_and_every_nth_column() -> None:

@@ -12,11 +12,11 @@ from gradience.audit.keys import Form, Pair
 from gradience.audit.module import ATTENTION, CONV, EMBEDDING, LINEAR, Module, Product, natural
 from gradience.audit.patterns import Values
 from gradience.audit.refusal import listed, quoted, refuse
+from gradience.audit.targets import Targets
 
 DTYPES = frozenset({"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"})  # those of factors
 _GATHER = "gather the parameters (DeepSpeed ZeRO-3, FSDP) and save the adapter again"
 _OTHER_RUN = "put the config of this training run beside it"
-_MOST_TARGETS = 10_000_000  # parameters times modules: some seconds of looking which parameter belongs to which
 _MOST_EXPERTS = 1 << 18  # in all layers; each costs a row of the audit, and a hostile file may hold very many
 _WRAPPED = ".base_layer"
 _OUT_PROJ = ".base_layer.out_proj"  # MultiheadAttention is wrapped as a whole, and its output projection inside it
@@ -39,11 +39,14 @@ def assemble(files: tuple[Path, Path], settings: LoraConfig, pairs: Mapping[str,
     """
     config, weights = files
     patterns = {} if settings.is_adalora else settings.rank_pattern or {}
-    names = _owners(weights, settings, pairs)
+    wrapped = _wrapped(pairs)
+    targets = Targets(config, settings, wrapped)
+    parameters = {path: targets.parameters(path, len(wrappers)) for path, wrappers in wrapped.items()}
+    names = [name for path, found in parameters.items() for name in found or [_named(path)[1]]]
     ranks = Values(config, "rank_pattern", patterns, settings.r, names=names)
     alphas = Values(config, "alpha_pattern", settings.alpha_pattern or {}, settings.lora_alpha, names=names)
     bench = _Assembly(weights, settings, pairs, ranks, alphas)
-    modules = sorted(bench.modules(), key=lambda module: natural(module.name))
+    modules = sorted(bench.modules(parameters), key=lambda module: natural(module.name))
     if not modules:
         raise refuse(weights, "AdaLoRA pruned every module to rank 0", "there is nothing to audit")
     return Assembled(
@@ -65,14 +68,13 @@ class _Assembly:
         self.pruned: list[str] = []
         self._experts = 0
 
-    def modules(self) -> Iterator[Module]:
-        """Every module, in the order of the file."""
+    def modules(self, parameters: Mapping[str, list[str]]) -> Iterator[Module]:
+        """Every module, in the order of the file; `parameters` are those of each that are adapted one by one."""
         self._check_form()
         for name, wrappers in _wrapped(self._pairs).items():
             self._check_dtypes(wrappers)
-            parameters = experts.names(self._weights, name, len(wrappers), self._settings.target_parameters or ())
-            if parameters:
-                yield from self._parameters(parameters, wrappers)
+            if parameters[name]:
+                yield from self._parameters(parameters[name], wrappers)
             elif len(wrappers) > 1 or 0 not in wrappers:
                 wrong = f"{quoted(name)} has stacked factors of bare (expert) parameters that its config does not name"
                 raise refuse(self._weights, wrong, _OTHER_RUN)
@@ -166,16 +168,6 @@ def _wrapped(pairs: Mapping[str, Pair]) -> dict[str, dict[int, Pair]]:
             name = name.removesuffix(_WRAPPED)
         found.setdefault(name, {})[(len(path) - len(name)) // len(_WRAPPED)] = pair
     return found
-
-
-def _owners(weights: Path, settings: LoraConfig, pairs: Mapping[str, Pair]) -> list[str]:
-    """Every name by which PEFT looks up a rank and an alpha."""
-    wrapped, targets = _wrapped(pairs), settings.target_parameters or ()
-    if len(wrapped) * len(targets) > _MOST_TARGETS:
-        wrong = f"{len(targets)} target_parameters for {len(wrapped)} modules are more than any model has"
-        raise refuse(weights, wrong, _OTHER_RUN)
-    owners = (experts.names(weights, path, len(wrappers), targets) for path, wrappers in wrapped.items())
-    return [name for path, found in zip(wrapped, owners, strict=True) for name in found or [_named(path)[1]]]
 
 
 def _named(path: str) -> tuple[str, str]:

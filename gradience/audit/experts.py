@@ -1,41 +1,19 @@
-"""LoRA on bare parameters (`target_parameters`): which parameter a pair belongs to, and which part is which expert's.
+"""LoRA on a bare parameter: which part of its pair is which expert's.
 
-PEFT wraps a module once per parameter, in the order of their declaration, so that the first one lies deepest below
-`base_layer`. The experts of a 3-D parameter share one pair: A's rows lie expert after expert, B's columns rank after
-rank. Taken as one matrix, B @ A of such a pair means nothing.
+The experts of a 3-D parameter share one pair: A's rows lie expert after expert, B's columns rank after rank. Taken as
+one matrix, B @ A of such a pair means nothing.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from gradience.audit.config import LoraConfig
 from gradience.audit.module import EXPERT, PARAMETER, Module, Product
-from gradience.audit.refusal import listed, quoted, refuse
+from gradience.audit.refusal import quoted, refuse
 from gradience.audit.safetensors_file import Tensor
 
-_DECLARED = ("gate_up_proj", "gate_proj", "up_proj", "down_proj")  # the order in which models declare them
 _MOST = 4096  # experts; no model has more
 _RANK_MAJOR, _EXPERT_MAJOR = "rank_major", "grouped_by_expert"  # Unsloth's words for the order of B's columns
-
-
-def names(weights: Path, module: str, depth: int, targets: Sequence[str]) -> list[str]:
-    """The parameters of `module` that `targets` name, outermost wrapper first; there are `depth` wrappers.
-
-    Empty when no target names one of them.
-
-    Raises:
-        AdapterError: they are not as many as the wrappers, or their order is not known.
-    """
-    leaves = {leaf for parent, _, leaf in (target.rpartition(".") for target in targets) if _is_in(module, parent)}
-    if not leaves:
-        return []
-    if len(leaves) != depth:
-        wrong = f"{quoted(module)} has factors for {depth} parameters, but target_parameters name {len(leaves)}"
-        raise refuse(weights, wrong, "put the config of this training run beside it")
-    if depth > 1 and not leaves <= set(_DECLARED):
-        wrong = f"the order of the parameters of {quoted(module)} ({listed(sorted(leaves))}) is not known"
-        raise refuse(weights, wrong, "train each parameter in an adapter of its own to have it audited")
-    return [f"{module}.{leaf}" for leaf in sorted(leaves, key=_place, reverse=True)]
 
 
 def modules(
@@ -73,14 +51,6 @@ def is_old(settings: LoraConfig) -> bool:
     """Written by a PEFT before 0.19, for which experts' factors are those of the transposed update."""
     version = (settings.peft_version or "0.17").split(".")[:2]
     return version[0] == "0" and version[-1].isdecimal() and int(version[-1]) < 19
-
-
-def _is_in(module: str, parent: str) -> bool:
-    return not parent or module == parent or module.endswith(f".{parent}")
-
-
-def _place(leaf: str) -> int:
-    return _DECLARED.index(leaf) if leaf in _DECLARED else 0
 
 
 def _is_expert_major(weights: Path, settings: LoraConfig) -> bool:

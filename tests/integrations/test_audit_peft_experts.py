@@ -33,6 +33,9 @@ CASES: dict[str, tuple[Callable[[], Any], dict[str, Any]]] = {
     "Qwen3-MoE": (qwen_moe, {"target_modules": [], "target_parameters": BOTH}),
     "gpt-oss": (gpt_oss, {"target_modules": [], "target_parameters": BOTH}),
     "one parameter": (mixtral, {"target_modules": [], "target_parameters": BOTH[:1], "use_rslora": True}),
+    "all-linear": (mixtral, {"target_modules": "all-linear"}),
+    "all-linear of another": (qwen_moe, {"target_modules": "all-linear", "use_rslora": True}),
+    "names of transformers v4": (mixtral, {"target_modules": ["q_proj", "w1", "w2", "w3"]}),
     "router and attention too": (mixtral, {"target_modules": ["q_proj"], "target_parameters": [*BOTH, "gate.weight"]}),
     "patterns by parameter": (
         mixtral,
@@ -61,7 +64,7 @@ def test_each_experts_spectrum_is_that_of_its_own_update(tmp_path: Path, case: s
     assert_true(record, updates(make(), folder))
     kinds = {module.kind for module in record.modules}
     assert "expert" in kinds
-    assert ("parameter" in kinds) == ("gate" in str(options["target_parameters"][2:]))
+    assert ("parameter" in kinds) == ("all-linear" in case or "gate" in str(options.get("target_parameters", [])[2:]))
 
 
 def test_the_experts_of_many_chunks_are_all_right(tmp_path: Path) -> None:
@@ -102,7 +105,7 @@ def test_unsloths_order_of_columns_is_never_guessed(tmp_path: Path, fields: dict
     ("fields", "says"),
     [
         ({"target_parameters": None}, "stacked factors of bare \\(expert\\) parameters|config gives it r=2"),
-        ({"target_parameters": BOTH[:1]}, "2 parameters, but target_parameters name 1"),
+        ({"target_parameters": BOTH[:1]}, "2 parameters of .* but it names 1"),
         ({"target_parameters": ["experts.a", "experts.b"]}, "order of the parameters"),
         ({"r": 3}, "does not fit r=3"),
     ],
