@@ -22,7 +22,8 @@ class Artifact:
         import wandb
 
         artifact = wandb.Api(timeout=TIMEOUT_S).artifact(name)
-        place = cache.place("wandb", [str(artifact.digest), folder], folder.rpartition("/")[2] or str(artifact.name))
+        called = folder.rpartition("/")[2] or name.rpartition("/")[2].partition(":")[0]
+        place = cache.place("wandb", [str(artifact.digest), folder], called)
         if not place.is_dir():
             with cache.staging() as staged:
                 _download(artifact, folder, staged, reference)
