@@ -71,6 +71,12 @@ def test_a_file_url_is_its_path(url: str) -> None:
     assert (found.folder, found.shown, found.is_local) == (Path("/out/an adapter"), "/out/an adapter", True)
 
 
+def test_a_file_url_may_name_a_file() -> None:
+    """Which some tools save adapters as."""
+    found = references.fetch("file:///out/style.safetensors")
+    assert (found.folder, found.shown) == (Path("/out/style.safetensors"), "/out/style.safetensors")
+
+
 def test_a_file_url_of_another_machine_is_refused() -> None:
     """Its path would lead somewhere else here."""
     with pytest.raises(InputError, match="another machine"):

@@ -42,3 +42,18 @@ def test_a_scheme_makes_a_reference(text: str, scheme: str, rest: str) -> None:
 def test_a_reference_is_shown_without_credentials(text: str, shown: str) -> None:
     """User information, assigned secrets and the queries of signed addresses."""
     assert Reference(text).shown == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "folder", "file"),
+    [
+        ("hf://org/name/a/style.safetensors", "hf://org/name/a", "style.safetensors"),
+        ("https://host/a/x.safetensors?sig=1", "https://host/a?sig=1", "x.safetensors"),
+        ("s3://bucket/a.safetensors/", "s3://bucket/a.safetensors/", None),
+    ],
+)
+def test_some_adapters_are_files(text: str, folder: str, file: str | None) -> None:
+    """The folder is what is looked into; what is shown is the whole."""
+    found = parse(text)
+    assert found == Reference(folder, None, file)
+    assert found.shown == text.replace("?sig=1", "?[REDACTED]")

@@ -5,6 +5,7 @@ from fnmatch import fnmatchcase
 from typing import Final
 
 from gradience.errors import InputError
+from gradience.references.reference import Reference
 
 CONFIG: Final = "adapter_config.json"
 PROBED: Final = (CONFIG, "adapter_model.safetensors", "adapter_model.bin")  # where a folder cannot be listed
@@ -27,13 +28,20 @@ MODEL_PATTERNS: Final = (  # of a base model: what `transformers` and `diffusers
 _SHOWN: Final = 4  # names of folders in a message
 
 
-def chosen(paths: Iterable[str], shown: str) -> list[str]:
-    """Those of a folder's files that belong to an adapter, by their paths within it.
+def patterns(reference: Reference) -> tuple[str, ...]:
+    """What the files to fetch are called, by their paths within the reference's folder."""
+    return PATTERNS if reference.file is None else (reference.file,)
+
+
+def chosen(paths: Iterable[str], reference: Reference) -> list[str]:
+    """Those of a folder's files that the reference means, by their paths within it.
 
     Raises:
-        InputError: there are none; the message names folders that hold one.
+        InputError: there are none; the message names folders that hold an adapter.
     """
-    found = sorted(set(paths))
+    found, shown = sorted(set(paths)), reference.shown
+    if reference.file is not None:
+        return _only(found, reference)
     files = [path for path in found if any(_matches(path, pattern) for pattern in PATTERNS)]
     if any(path.startswith(("adapter_", "adapters.", "pytorch_lora_weights")) for path in files):
         return files
@@ -46,6 +54,12 @@ def chosen(paths: Iterable[str], shown: str) -> list[str]:
         )
     held = f"none of its {len(found)} files is an adapter's" if found else "there is nothing"
     raise InputError(f"cannot audit {shown}: {held}; give the folder that holds {CONFIG}")
+
+
+def _only(found: list[str], reference: Reference) -> list[str]:
+    if reference.file not in found:
+        raise InputError(f"cannot audit {reference.shown}: there is no such file; check the reference")
+    return [reference.file]
 
 
 def _matches(path: str, pattern: str) -> bool:

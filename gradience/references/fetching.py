@@ -10,6 +10,8 @@ from typing import Final, TypeAlias
 from urllib.parse import unquote, urlsplit
 from urllib.request import url2pathname
 
+import msgspec
+
 from gradience.errors import ExtraMissingError, GradienceError, InputError
 from gradience.references import registry
 from gradience.references.reference import Reference, masked, parse
@@ -66,8 +68,9 @@ def _fetched(place: str | PathLike[str], tracker: str | None, method: Callable[[
     if reference is None:
         return Fetched(folder=Path(text), shown=text, is_local=True)
     if reference.scheme == "file":
-        return _of_file_url(reference)
-    return by(method(reference), reference)
+        return _of_file_url(reference, text)
+    fetched = by(method(reference), reference)
+    return fetched if reference.file is None else _narrowed(fetched, reference.file)
 
 
 def _of_models(reference: Reference) -> _Fetch:
@@ -77,8 +80,13 @@ def _of_models(reference: Reference) -> _Fetch:
     return resolver.fetch_model
 
 
-def _of_file_url(reference: Reference) -> Fetched:
-    parts = urlsplit(reference.text)
+def _narrowed(fetched: Fetched, file: str) -> Fetched:
+    """The one file that is meant, within what was fetched."""
+    return msgspec.structs.replace(fetched, folder=fetched.folder / file)
+
+
+def _of_file_url(reference: Reference, url: str) -> Fetched:
+    parts = urlsplit(url)
     if parts.netloc not in _LOCAL_HOSTS:
         raise InputError(f"cannot fetch {reference.shown}: it is on another machine; give its local path")
     path = Path(url2pathname(parts.path))

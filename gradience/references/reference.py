@@ -9,6 +9,7 @@ from gradience.vnext import privacy
 
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")  # two characters at least: "C:/" is a drive
 _QUERY: Final = re.compile(r"(?<=\w)\?[^\s'\"]+")  # of a signed URL: the signature
+FILE: Final = ".safetensors"  # what ends so is a file, everything else a folder
 _TRACKED: Final = ("runs", "models")  # MLflow's; the others name their server
 _TEXT: Final = privacy.Policy(max_str_len=None)
 
@@ -16,12 +17,13 @@ _TEXT: Final = privacy.Policy(max_str_len=None)
 class Reference(msgspec.Struct, frozen=True):
     """One place of an adapter outside this machine's folders.
 
-    `text` is as given and may hold credentials: print `shown`. `tracker` is the address of a tracker, where one was
-    named beside the reference.
+    `text` may hold credentials: print `shown`. `tracker` is the address of a tracker, where one was named beside the
+    reference. `file` is the one file in that place that is meant: some tools save an adapter as a file of any name.
     """
 
     text: str
     tracker: str | None = None
+    file: str | None = None
 
     @property
     def scheme(self) -> str:
@@ -41,13 +43,20 @@ class Reference(msgspec.Struct, frozen=True):
 
     @property
     def shown(self) -> str:
-        """The reference without credentials."""
-        return masked(self.text)
+        """The whole reference without credentials."""
+        folder, mark, query = self.text.partition("?")
+        return masked(f"{folder}/{self.file}{mark}{query}" if self.file else self.text)
 
 
 def parse(text: str, tracker: str | None = None) -> Reference | None:
     """The reference that a text is; None for a path."""
-    return Reference(text, tracker) if _SCHEME.match(text) else None
+    if not _SCHEME.match(text):
+        return None
+    place, mark, query = text.partition("?")
+    if not place.endswith(FILE):
+        return Reference(text, tracker)
+    folder, _, file = place.rpartition("/")
+    return Reference(f"{folder}{mark}{query}", tracker, file)
 
 
 def masked(text: str) -> str:

@@ -30,7 +30,7 @@ class FsspecResolver:
             system, root = fsspec.core.url_to_fs(reference.text)
         except ValueError as error:  # fsspec's own way to say that it does not know a scheme
             raise InputError(f"cannot fetch {reference.shown}: {str(error).rstrip('.')}") from None
-        infos = _infos(system, root.rstrip("/"), reference.shown)
+        infos = _infos(system, root.rstrip("/"), reference)
         name = root.partition("?")[0].rstrip("/").rpartition("/")[2]
         if all(_SIGNS & info.keys() for info in infos.values()):
             folder = cache.place(reference.scheme, _identity(reference, infos), name)
@@ -45,12 +45,13 @@ class FsspecResolver:
             return Fetched(folder=cache.settle(staged, folder), shown=reference.shown)
 
 
-def _infos(system: Any, root: str, shown: str) -> Infos:
+def _infos(system: Any, root: str, reference: Reference) -> Infos:
     """What the file system says of an adapter's files, looked for by name where it has no lists."""
+    probed = contents.PROBED if reference.file is None else (reference.file,)
     listed = _listed(system, root) or {
-        name: info for name in contents.PROBED if (info := _info(system, _address(root, name))) is not None
+        name: info for name in probed if (info := _info(system, _address(root, name))) is not None
     }
-    return {path: listed[path] for path in contents.chosen(listed, shown)}
+    return {path: listed[path] for path in contents.chosen(listed, reference)}
 
 
 def _listed(system: Any, root: str) -> Infos:

@@ -21,9 +21,9 @@ class HubResolver:
     def fetch(self, reference: Reference) -> Fetched:
         """The adapter's files in the snapshot of its commit."""
         place = Place.of(reference)
-        folder = _snapshot(reference, place, contents.PATTERNS)
-        if not (folder / contents.CONFIG).is_file():
-            contents.chosen(_paths(place, folder), reference.shown)
+        folder = _snapshot(reference, place, contents.patterns(reference))
+        if not (folder / (reference.file or contents.CONFIG)).is_file():
+            contents.chosen(_paths(place, folder), reference)
         return Fetched(folder=folder, shown=reference.shown)
 
     def fetch_model(self, reference: Reference) -> Fetched:

@@ -66,7 +66,7 @@ class Download:
         mlflow.set_tracking_uri(place.uri)
         try:
             found = _run(reference) if reference.scheme == "runs" else _model(reference)
-            folder = _folder(place.address, found, reference.shown)
+            folder = _folder(place.address, found, reference)
         except MlflowException as error:
             raise InputError(f"cannot fetch {reference.shown} from {place.address}: {plain(error)}") from None
         runs = {MLflowSink.name: found.run} if found.run else {}
@@ -111,13 +111,14 @@ def _other_model(rest: str) -> _Artifacts:
     return _Artifacts(model="models:/" + "/".join(parts[:levels]), folder="/".join(parts[levels:]))
 
 
-def _folder(address: str, found: _Artifacts, shown: str) -> Path:
-    known = cache.place("mlflow", [address, str(found.model), str(found.made), found.folder], found.name)
+def _folder(address: str, found: _Artifacts, reference: Reference) -> Path:
+    identity = [address, str(found.model), str(found.made), found.folder, reference.file or ""]
+    known = cache.place("mlflow", identity, found.name)
     if found.made is not None and known.is_dir():
         return known
     with cache.staging() as staged:
         adapter = staged / "adapter"
-        for path in contents.chosen(_paths(found, found.folder, _DEPTH), shown):
+        for path in contents.chosen(_paths(found, found.folder, _DEPTH), reference):
             (adapter / path).parent.mkdir(parents=True, exist_ok=True)
             found.download(_joined(found.folder, path), staged / "got").rename(adapter / path)
         final = known if found.made is not None else cache.place("mlflow", [cache.digest(adapter)], found.name)

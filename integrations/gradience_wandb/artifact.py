@@ -23,7 +23,7 @@ class Artifact:
 
         artifact = wandb.Api(timeout=TIMEOUT_S).artifact(name)
         called = folder.rpartition("/")[2] or name.rpartition("/")[2].partition(":")[0]
-        place = cache.place("wandb", [str(artifact.digest), folder], called)
+        place = cache.place("wandb", [str(artifact.digest), folder, reference.file or ""], called)
         if not place.is_dir():
             with cache.staging() as staged:
                 _download(artifact, folder, staged, reference)
@@ -47,5 +47,5 @@ def _named(reference: Reference) -> tuple[str, str]:
 def _download(artifact: Any, folder: str, staged: Path, reference: Reference) -> None:
     within = f"{folder}/" if folder else ""
     names = [name.removeprefix(within) for name in artifact.manifest.entries if name.startswith(within)]
-    for name in contents.chosen(names, reference.shown):
+    for name in contents.chosen(names, reference):
         artifact.get_entry(within + name).download(root=str(staged))

@@ -109,7 +109,6 @@ def test_over_a_real_server_the_audit_lands_on_the_run(server: str, adapter: Pat
     [
         ("runs:/0123456789abcdef0123456789abcdef/a", "not found"),
         ("models:/nobody@champion", "not found"),
-        ("models:/nobody/7", "not found"),
     ],
 )
 def test_what_the_store_does_not_have_is_one_line(store_uri: str, reference: str, said: str) -> None:

@@ -1,5 +1,6 @@
 """Adapters on real file systems of fsspec: in memory, in an archive, over HTTP."""
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -151,3 +152,16 @@ def test_a_library_that_is_missing_is_named(reference: str, library: str, tmp_pa
     )
     said = f"Error: cannot fetch {reference}: {library!r} is not installed: pip install {library}\n"
     assert (done.returncode, done.stdout, done.stderr) == (1, "", said)
+
+
+def test_an_adapter_may_be_a_file(adapter: Path, over_http: str, in_memory: str) -> None:
+    """As other tools save it, under any name; nothing else is fetched."""
+    places = [f"{in_memory}/adapter_model.safetensors"]
+    if importlib.util.find_spec("aiohttp"):
+        places += [f"{over_http}/checkpoint-30/adapter_model.safetensors{query}" for query in ("", "?sig=abc")]
+    for place in places:
+        found = references.fetch(place).folder
+        assert found.read_bytes() == (adapter / "adapter_model.safetensors").read_bytes()
+        assert [path.name for path in found.parent.iterdir()] == ["adapter_model.safetensors"]
+    with pytest.raises(InputError, match=r"style\.safetensors: there is no such file"):
+        references.fetch(f"{in_memory}/style.safetensors")

@@ -89,6 +89,7 @@ def test_a_folder_of_a_repository_is_an_adapter_too(hub: Hub, tmp_path: Path) ->
     [
         ("hf://org/other", {}, "cannot fetch hf://org/other: there is no such repository, or it is private"),
         ("hf://org/name@nowhere", {}, "there is no revision 'nowhere'"),
+        ("hf://org/name/style.safetensors", {}, "style.safetensors: there is no such file"),
         ("hf://org/name/deep", {}, "give one of them: hf://org/name/deep/checkpoint-5"),
         ("hf://org/name", {"HF_HUB_OFFLINE": "1"}, "the Hub cannot be reached, and it is not in the cache"),
         ("hf://org/name", {"HF_ENDPOINT": "http://127.0.0.1:1"}, "the Hub cannot be reached"),

@@ -55,10 +55,10 @@ def serving(files: Mapping[str, Path]) -> Iterator[Tracker]:
                 self._send(404 if found is None else 200, found or b"")
 
         def _data(self, query: Mapping[str, Any]) -> dict[str, Any]:
-            here = f"http://127.0.0.1:{self.server.server_address[1]}"
+            here = f"http://{self.headers['Host']}"
             wanted = (query.get("variables") or {}).get("name", "")
             known = wanted.partition(":")[2] in (VERSION, "best", "latest")
-            answers: dict[str, Any] = {
+            answers: dict[str, dict[str, Any]] = {
                 "Viewer": {"viewer": _VIEWER},
                 "GetDefaultEntity": {"viewer": _VIEWER},
                 "ArtifactMembershipByName": {
