@@ -163,3 +163,19 @@ def test_torch_is_not_imported(adapter: Path, base: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr) == ("4 False\n", "")
+
+
+def test_many_adapters_share_a_base(adapter: Path, base: Path, tmp_path: Path, save_adapter: SaveAdapter) -> None:
+    """Another base is not answered from the cache of audits, and one that is none is named in each row."""
+    other = save_adapter(tmp_path / "other", needed=2)
+    for place, code, word in (
+        (base, 0, "2 measured"),
+        (base, 0, "2 from the cache"),
+        (tmp_path / "no", 1, "2 refused"),
+    ):
+        result = _audit(adapter, "--peft-dir", other, "--base-model", place)
+        assert result.exit_code == code
+        assert word in result.stderr
+    assert result.stdout.count("cannot use the base model") == 2
+    save_file({f"{name}.weight": torch.eye(32) for name in NAMES}, base / "model.safetensors")
+    assert "2 measured" in _audit(adapter, "--peft-dir", other, "--base-model", base).stderr

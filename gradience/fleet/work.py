@@ -1,6 +1,5 @@
 """The work on one adapter, in whatever process it happens: measured, or found in the cache, or refused in its row."""
 
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,6 +8,7 @@ import msgspec
 from gradience import audit, references
 from gradience.audit import digest
 from gradience.audit.base import place as base_place
+from gradience.audit.base.place import FileState
 from gradience.audit.opening import opened
 from gradience.audit.record import AuditRecord
 from gradience.errors import GradienceError
@@ -84,10 +84,6 @@ def _audited(place: str, order: Order) -> _Audited:
     return _Audited(record, "measured", store.put(key, record))
 
 
-@lru_cache(maxsize=1)
-def _state(base_model: str | None) -> list[tuple[str, int, int, int]]:
+def _state(base_model: str | None) -> list[FileState]:
     """The files of the base model as they are: too many bytes to be hashed for every adapter."""
-    if base_model is None:
-        return []
-    states = [(path.name, path.stat()) for path in sorted(base_place.located(base_model).folder.iterdir())]
-    return [(name, state.st_size, state.st_mtime_ns, state.st_ctime_ns) for name, state in states]
+    return [] if base_model is None else base_place.states(base_place.located(base_model).folder)
