@@ -219,7 +219,7 @@ def _settled(cache: Path) -> int:
     """How many audits are kept, as soon as processes that outlive their parent for a moment have come to rest."""
     count, deadline = -1, time.monotonic() + 30
     while time.monotonic() < deadline:
-        before, count = count, len(list(cache.glob("*/*.msgpack")))
+        before, count = count, len(list(cache.glob("*/*.audit")))
         if count == before:
             return count
         time.sleep(0.5)

@@ -6,6 +6,7 @@ An entry is a file that appears whole or not at all. One that cannot be read is 
 import hashlib
 import os
 import tempfile
+import zlib
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -13,9 +14,12 @@ from typing import Any, Final
 
 import msgspec
 
+from gradience.audit import columns
 from gradience.audit.record import AUDIT_VERSION, AuditRecord
+from gradience.errors import InputError
 
 FOLDER: Final = "audits"  # below the cache folder
+_QUICKLY: Final = 1  # zlib's level; more effort gains little on numbers, and its checksum finds damage at any level
 
 
 class Cache:
@@ -27,14 +31,13 @@ class Cache:
     def get(self, key: str) -> AuditRecord | None:
         """The audit kept under `key`."""
         try:
-            return msgspec.msgpack.decode(self._path(key).read_bytes(), type=AuditRecord)
-        except (OSError, ValueError):  # msgspec's errors are ValueErrors
+            return columns.unpack(msgspec.msgpack.decode(zlib.decompress(self._path(key).read_bytes()), type=dict))
+        except (OSError, ValueError, zlib.error, InputError):  # msgspec's errors are ValueErrors
             return None
 
     def put(self, key: str, record: AuditRecord) -> bool:
         """Keep an audit, without its singular values; False where it cannot be written: an audit is worth more."""
-        modules = tuple(msgspec.structs.replace(module, singular_values=()) for module in record.modules)
-        content = msgspec.msgpack.encode(msgspec.structs.replace(record, modules=modules))
+        content = zlib.compress(msgspec.msgpack.encode(columns.pack(record)), _QUICKLY)
         path = self._path(key)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -44,7 +47,7 @@ class Cache:
         return True
 
     def _path(self, key: str) -> Path:
-        return self._folder / key[:2] / f"{key}.msgpack"  # a directory of 100,000 files is slow in places
+        return self._folder / key[:2] / f"{key}.audit"  # a directory of 100,000 files is slow in places
 
 
 def key(fingerprint: str, *facts: Any) -> str:
