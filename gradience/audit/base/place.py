@@ -1,6 +1,5 @@
 """Where a base model is: a directory, or a model on the Hub by reference or by its bare name."""
 
-import os
 import re
 from functools import lru_cache
 from os import PathLike
@@ -35,11 +34,10 @@ def located(given: str | PathLike[str]) -> Fetched:
         InputError: the reference cannot be fetched.
         ExtraMissingError: the library for it is not installed.
     """
-    text = os.fspath(given)
-    is_name = isinstance(given, str) and _NAME.fullmatch(text) and not Path(text).parent.exists()
-    if is_name or (isinstance(given, str) and references.parse(text)):
-        return _fetched(f"hf://{text}" if is_name else text)
-    return references.fetch_model(given)
+    if not isinstance(given, str):
+        return references.fetch_model(given)
+    is_name = _NAME.fullmatch(given) and not Path(given).parent.exists()
+    return _fetched(f"hf://{given}" if is_name else given)
 
 
 @lru_cache(maxsize=8)

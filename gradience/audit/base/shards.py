@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from gradience.audit import safetensors_file
-from gradience.audit.refusal import listed, quoted
+from gradience.audit.refusal import listed, printable, quoted
 from gradience.audit.safetensors_file import Tensor
 from gradience.errors import InputError
 
@@ -50,7 +50,7 @@ def load(path: str | PathLike[str]) -> Base:
 
 def refuse(path: str | PathLike[str], wrong: str, mend: str) -> InputError:
     """The error to raise for the base model at `path`."""
-    return InputError(f"cannot use the base model {quoted(path)}: {wrong}; {mend}")
+    return InputError(printable(f"cannot use the base model {path}: {wrong}; {mend}"))
 
 
 def _tensors(folder: Path) -> dict[str, Tensor]:
