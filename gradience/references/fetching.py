@@ -8,7 +8,6 @@ from pathlib import Path
 from textwrap import shorten
 from typing import Final, TypeAlias
 from urllib.parse import unquote, urlsplit
-from urllib.request import url2pathname
 
 import msgspec
 
@@ -89,6 +88,8 @@ def _of_file_url(reference: Reference, url: str) -> Fetched:
     parts = urlsplit(url)
     if parts.netloc not in _LOCAL_HOSTS:
         raise InputError(f"cannot fetch {reference.shown}: it is on another machine; give its local path")
+    from urllib.request import url2pathname  # brings a whole HTTP client, which no path should wait for
+
     path = Path(url2pathname(parts.path))
     return Fetched(folder=path, shown=str(path), is_local=True)
 
