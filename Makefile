@@ -38,7 +38,9 @@ test: $(VENV)/installed-test
 	$(VENV)/bin/pytest
 
 bench: $(VENV)/installed-test
-	@for bench in tests/benchmarks/bench_*.py; do echo; echo "== $$bench"; $(VENV)/bin/python $$bench || exit 1; done
+	@$(PIP) -e ".[bench]"
+	@for bench in tests/benchmarks/bench_*.py; do echo; echo "== $$bench"; \
+		$(VENV)/bin/python -m tests.benchmarks.$$(basename $$bench .py) || exit 1; done
 
 fuzz: $(VENV)/installed-test
 	$(VENV)/bin/python -m tests.fuzz $(FUZZ)

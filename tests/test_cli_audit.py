@@ -49,6 +49,16 @@ def test_an_adapter_is_reported_on(adapter: Path) -> None:
     assert sorted(adapter.parent.rglob("*")) == before
 
 
+def test_exact_measures_every_module_by_qr(adapter: Path) -> None:
+    """The method of each module is in its row, with the floor that its smallest values are right to."""
+    ways = [("--json", "--layers"), ("--json", "--layers", "--exact")]
+    fast, exact = (json.loads(_audit(adapter, *way).stdout)["layer_data"]["layer_rows"] for way in ways)
+    assert {row["method"] for row in exact} == {"qr"}
+    for one, other in zip(fast, exact, strict=True):
+        assert other["delta_sigma_max"] == pytest.approx(one["delta_sigma_max"], rel=1e-12)
+        assert 0 < other["sigma_floor"] < 1e-12
+
+
 def test_the_document_has_the_public_fields(adapter: Path) -> None:
     """Summary fields at the top level, by_type, and rows on request only."""
     document = json.loads(_audit(adapter, "--json").stdout)

@@ -1,8 +1,5 @@
-"""What `gradience audit` measures, and how: the options for it, and the measuring with a counter."""
+"""What `gradience audit` measures, and how: the options for it, and the measuring with a bar."""
 
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,6 +8,7 @@ import msgspec
 
 from gradience import audit
 from gradience.audit.record import ENERGY_LEVEL, AuditRecord
+from gradience.cli.bar import Bar
 from gradience.cli.options import together
 from gradience.cli.path import A_PATH, A_PLACE
 from gradience.references import Fetched
@@ -24,6 +22,7 @@ class Input(msgspec.Struct, frozen=True, kw_only=True):
     all_checkpoints: bool
     energy_level: float
     device: str
+    exact: bool
     base_model: str | None
 
 
@@ -40,7 +39,8 @@ options: Final = together(
     click.option("--initial", type=A_PATH, metavar="DIR", help="The adapter before training, to be subtracted."),
     click.option("--all-checkpoints", is_flag=True, help="Audit every checkpoint in the directory: one row each."),
     click.option("--energy-level", type=click.FloatRange(0, 1, min_open=True), default=ENERGY_LEVEL, show_default=True),
-    click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda|mps"),
+    click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda|cuda:N|mps"),
+    click.option("--exact", is_flag=True, help="By QR and SVD for every module: slower, and right to the last value."),
     click.option(
         "--base-model",
         type=A_PLACE,
@@ -56,7 +56,7 @@ def measure(place: Path | Fetched, asked: Input) -> AuditRecord:
     Raises:
         GradienceError: the adapter cannot be audited.
     """
-    with _progress() as progress:
+    with Bar("measuring") as progress:
         return audit.audit(place, **arguments(asked), progress=progress)
 
 
@@ -66,17 +66,6 @@ def arguments(asked: Input) -> dict[str, Any]:
         "initial": asked.initial,
         "energy_level": asked.energy_level,
         "device": asked.device,
+        "exact": asked.exact,
         "base_model": asked.base_model,
     }
-
-
-@contextmanager
-def _progress() -> Iterator[audit.Progress | None]:
-    """A counter on stderr where somebody watches; gone when the work is done."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    try:
-        yield lambda done, total: click.echo(f"\raudited {done} of {total} modules", nl=False, err=True)
-    finally:
-        click.echo("\r\x1b[K", nl=False, err=True)
