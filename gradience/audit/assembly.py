@@ -38,13 +38,12 @@ def assemble(files: tuple[Path, Path], settings: LoraConfig, pairs: Mapping[str,
         AdapterError: a pair does not fit the config, or its update is not known.
     """
     config, weights = files
-    patterns = {} if settings.is_adalora else settings.rank_pattern or {}
     wrapped = _wrapped(pairs)
     targets = Targets(config, settings, wrapped)
     parameters = {path: targets.parameters(path, len(wrappers)) for path, wrappers in wrapped.items()}
     names = [name for path, found in parameters.items() for name in found or [_named(path)[1]]]
-    ranks = Values(config, "rank_pattern", patterns, settings.r, names=names)
-    alphas = Values(config, "alpha_pattern", settings.alpha_pattern or {}, settings.lora_alpha, names=names)
+    ranks = Values(config, "rank_pattern", settings.ranks, settings.r, names=names)
+    alphas = Values(config, "alpha_pattern", settings.alphas, settings.lora_alpha, names=names)
     bench = _Assembly(weights, settings, pairs, ranks, alphas)
     modules = sorted(bench.modules(parameters), key=lambda module: natural(module.name))
     if not modules:
@@ -93,7 +92,7 @@ class _Assembly:
     def _check_dtypes(self, wrappers: Mapping[int, Pair]) -> None:
         for tensor in (t for pair in wrappers.values() for t in (pair.a, pair.b, pair.e) if t is not None):
             if tensor.dtype not in DTYPES:
-                mend = "save the adapter in float32, float16 or bfloat16"
+                mend = "save it again with `save_pretrained`, in float32, float16 or bfloat16"
                 raise refuse(self._weights, f"{quoted(tensor.key)} has the dtype {quoted(tensor.dtype)}", mend)
 
     def _parameters(self, names: list[str], wrappers: Mapping[int, Pair]) -> Iterator[Module]:

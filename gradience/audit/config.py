@@ -5,6 +5,7 @@ ignores (keys that it does not know and that switch nothing on) is ignored here.
 """
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,16 @@ class LoraConfig(msgspec.Struct, frozen=True, kw_only=True):
     def is_adalora(self) -> bool:
         """B @ diag(E) @ A, of a rank that was pruned module by module."""
         return self.peft_type == variants.ADALORA
+
+    @property
+    def ranks(self) -> Mapping[str, Any]:
+        """The ranks of `rank_pattern`; AdaLoRA looks up none, and keeps something else there."""
+        return {} if self.is_adalora else self.rank_pattern or {}
+
+    @property
+    def alphas(self) -> Mapping[str, float]:
+        """The alphas of `alpha_pattern`; AdaLoRA looks up none."""
+        return {} if self.is_adalora else self.alpha_pattern or {}
 
     @property
     def changes_base(self) -> bool:

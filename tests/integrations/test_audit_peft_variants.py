@@ -60,7 +60,7 @@ def codes(folder: Path) -> list[str]:
 @pytest.mark.parametrize("alpha", [3, 0])
 def test_adalora_is_measured_with_its_diagonal(tmp_path: Path, alpha: float) -> None:
     """Over the rank it began with, however few directions are left."""
-    folder = saved(llama(), tmp_path, adalora(lora_alpha=alpha))
+    folder = saved(llama(), tmp_path, adalora(lora_alpha=alpha, alpha_pattern={"q_proj": 100}))
     record = audit(folder)
     assert_true(record, updates(llama(), folder))
     assert (record.adapter.peft_type, record.adapter.r) == ("ADALORA", 5)
