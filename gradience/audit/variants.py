@@ -13,7 +13,7 @@ LORA, ADALORA = "LORA", "ADALORA"
 
 # PEFT can turn these into plain LoRA because they add a matrix to the base weight.
 _CONVERTIBLE = frozenset(
-    {"LOHA", "LOKR", "MISS", "BONE", "C3A", "FOURIERFT", "VERA", "RANDLORA", "VBLORA", "GRALORA", "WAVEFT", "TINYLORA"}
+    {"LOHA", "LOKR", "MISS", "C3A", "FOURIERFT", "VERA", "RANDLORA", "VBLORA", "GRALORA", "WAVEFT", "TINYLORA"}
     | {"UNILORA", "PSOFT", "DELORA"}
 )
 _CONVERT = "convert it with `peft.save_as_lora` and audit the result"

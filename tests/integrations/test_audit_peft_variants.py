@@ -158,6 +158,16 @@ def test_every_other_type_is_refused_by_config_and_by_keys(tmp_path: Path, kind:
         audit(tmp_path)
 
 
+@pytest.mark.parametrize("kind", ["LOHA", "VERA", "DELORA", "OFT", "IA3", "HIRA", "SHIRA"])
+def test_the_hint_to_convert_is_given_where_peft_can(tmp_path: Path, kind: str) -> None:
+    """PEFT says which types it can turn into LoRA."""
+    wrapped = peft.get_peft_model(llama(), _of_type(kind))
+    wrapped.save_pretrained(tmp_path)
+    with pytest.raises(AdapterError) as caught:
+        audit(tmp_path)
+    assert ("save_as_lora" in str(caught.value)) == wrapped.base_model.supports_lora_conversion()
+
+
 def _of_type(kind: str) -> Any:
     """A config of this type with what most of them need."""
     make: Any = PEFT_TYPE_TO_CONFIG_MAPPING[peft.PeftType(kind)]
