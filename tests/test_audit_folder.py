@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gradience.audit import folder
+from gradience.audit import audit, folder
 from gradience.errors import AdapterError
 
 
@@ -122,6 +122,11 @@ def test_pissa_converted_is_the_one_to_audit(tmp_path: Path) -> None:
     mend = f"audit {tmp_path / 'pissa_converted'}"
     assert all(refusal(path).endswith(mend) for path in (tmp_path, tmp_path / "pissa_init", tmp_path / "pissa_backup"))
     assert folder.find(tmp_path / "pissa_converted").step is None
+    config = '{"peft_type": "LORA", "init_lora_weights": "pissa_niter_16"}'
+    touch(tmp_path, "adapter_model.bin", "adapter_config.json").joinpath("adapter_config.json").write_text(config)
+    (tmp_path / "pissa_init" / "adapter_config.json").unlink()
+    with pytest.raises(AdapterError, match=r"pissa_converted$"):
+        audit(tmp_path)
 
 
 def test_the_links_of_a_hub_cache_are_at_home(tmp_path: Path) -> None:

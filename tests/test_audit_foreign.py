@@ -2,14 +2,17 @@
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from gradience.audit import audit, fingerprint
+from gradience.audit import audit, fingerprint, folder
 from gradience.audit.record import AuditRecord
 from gradience.errors import AdapterError
 
@@ -160,7 +163,7 @@ def product(tensors: Tensors, name: str) -> torch.Tensor:
 
 def test_diffusers_settings_count_for_their_own_component(tmp_path: Path) -> None:
     """PEFT's rules, patterns included, on names inside the component."""
-    settings = {
+    said = {
         "unet.r": 8,
         "unet.lora_alpha": 2,
         "unet.rank_pattern": {"^down_blocks.0.attentions.0.attn1.to_q": 4},
@@ -169,7 +172,7 @@ def test_diffusers_settings_count_for_their_own_component(tmp_path: Path) -> Non
         "text_encoder.use_rslora": True,
     }
     tensors = diffusers()
-    file = saved(tmp_path / "pytorch_lora_weights.safetensors", tensors, lora_adapter_metadata=json.dumps(settings))
+    file = saved(tmp_path / "pytorch_lora_weights.safetensors", tensors, lora_adapter_metadata=json.dumps(said))
     record = audit(tmp_path)
     check(record, {Q_PROJ: product(tensors, Q_PROJ) * 6 / 2**0.5, TO_Q: product(tensors, TO_Q) * 2 / 4})
     assert (record.adapter.layout, record.issues) == ("diffusers", ())
@@ -200,7 +203,7 @@ def test_alphas_in_a_diffusers_file_count(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "says"),
+    ("said", "says"),
     [
         ({"unet.r": 4}, "no settings for 'text_encoder'"),
         ({"unet.r": 5, "text_encoder.r": 2}, "the config gives it r=5"),
@@ -211,10 +214,10 @@ def test_alphas_in_a_diffusers_file_count(tmp_path: Path) -> None:
         ([1], "no JSON object"),
     ],
 )
-def test_diffusers_settings_that_make_no_sense_are_refused(tmp_path: Path, settings: Any, says: str) -> None:
+def test_diffusers_settings_that_make_no_sense_are_refused(tmp_path: Path, said: Any, says: str) -> None:
     """As in PEFT's own config."""
     file = tmp_path / "a.safetensors"
-    assert says in refusal(saved(file, diffusers(), lora_adapter_metadata=json.dumps(settings)))
+    assert says in refusal(saved(file, diffusers(), lora_adapter_metadata=json.dumps(said)))
 
 
 @pytest.mark.parametrize(
@@ -251,8 +254,8 @@ def mlx(tmp_path: Path) -> tuple[Path, Tensors]:
 @pytest.mark.parametrize("exact", [False, True])
 def test_mlx_uses_its_scale_as_it_is_and_stores_its_factors_transposed(mlx: tuple[Path, Tensors], exact: bool) -> None:
     """Scale * lora_b.T @ lora_a.T; the scale is not divided by the rank."""
-    folder, tensors = mlx
-    record = audit(folder, exact=exact)
+    here, tensors = mlx
+    record = audit(here, exact=exact)
     a, b = (tensors[f"{K_PROJ}.lora_{side}"].double() for side in "ab")
     check(record, {K_PROJ: 20.0 * b.T @ a.T})
     assert (record.adapter.layout, record.adapter.base_model, record.modules[0].scale) == ("mlx-lm", "org/base", 20.0)
@@ -261,10 +264,32 @@ def test_mlx_uses_its_scale_as_it_is_and_stores_its_factors_transposed(mlx: tupl
 
 def test_a_checkpoint_of_mlx_is_a_file(mlx: tuple[Path, Tensors]) -> None:
     """Its step is in its name."""
-    folder, tensors = mlx
-    file = saved(folder / "0000100_adapters.safetensors", tensors)
+    here, tensors = mlx
+    file = saved(here / "0000100_adapters.safetensors", tensors)
     assert audit(file).adapter.step == 100
-    assert audit(folder).adapter.step is None
+    assert audit(here).adapter.step is None
+
+
+def test_checkpoints_of_mlx_are_a_series(mlx: tuple[Path, Tensors]) -> None:
+    """By step, and the final adapter after them."""
+    here, tensors = mlx
+    steps = [saved(here / f"{step:07d}_adapters.safetensors", tensors) for step in (1000, 200)]
+    assert folder.series(here) == [*reversed(steps), here]
+
+
+@pytest.mark.parametrize("final", [True, False])
+def test_checkpoints_of_diffusers_are_a_series(tmp_path: Path, final: bool) -> None:
+    """Without a final one the latest is named."""
+    name = "pytorch_lora_weights.safetensors"
+    steps = [saved(tmp_path / f"checkpoint-{step}" / name, diffusers()).parent for step in (1000, 200)]
+    if final:
+        saved(tmp_path / name, diffusers())
+    assert folder.series(tmp_path) == [*reversed(steps), *[tmp_path] * final]
+    assert audit(steps[0]).adapter.step == 1000
+    if final:
+        assert audit(tmp_path).adapter.step is None
+    else:
+        assert f"audit the latest one, {steps[0]}" in refusal(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -286,10 +311,10 @@ def test_a_config_of_mlx_that_does_not_fit_is_refused(mlx: tuple[Path, Tensors],
 
 def test_experts_of_mlx_are_refused_by_name(mlx: tuple[Path, Tensors]) -> None:
     """Their factors are stacked."""
-    folder, tensors = mlx
+    here, tensors = mlx
     switch = {"model.mlp.up_proj.lora_a": random(16, 8), "model.mlp.up_proj.lora_b": random(4, 12, 4)}
-    saved(folder / "adapters.safetensors", tensors | switch)
-    assert "stacked experts" in refusal(folder)
+    saved(here / "adapters.safetensors", tensors | switch)
+    assert "stacked experts" in refusal(here)
 
 
 def test_without_its_config_the_scale_of_mlx_is_not_known(mlx: tuple[Path, Tensors]) -> None:
@@ -310,10 +335,10 @@ def test_a_file_of_peft_is_no_adapter_alone(tmp_path: Path) -> None:
 
 def test_broken_numbers_are_found_in_every_layout(mlx: tuple[Path, Tensors]) -> None:
     """NaN in a transposed factor too."""
-    folder, tensors = mlx
+    here, tensors = mlx
     tensors[f"{K_PROJ}.lora_a"][3, 1] = float("nan")
-    saved(folder / "adapters.safetensors", tensors)
-    assert "NaN or infinity" in refusal(folder)
+    saved(here / "adapters.safetensors", tensors)
+    assert "NaN or infinity" in refusal(here)
 
 
 def test_a_foreign_adapter_has_no_initial_one(tmp_path: Path) -> None:
@@ -321,3 +346,25 @@ def test_a_foreign_adapter_has_no_initial_one(tmp_path: Path) -> None:
     file = saved(tmp_path / "a.safetensors", kohya(Q, (4, 32), (24, 4)))
     with pytest.raises(AdapterError, match="only PEFT's"):
         audit(file, initial=tmp_path)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200, deadline=None)
+@given(
+    flips=st.lists(st.tuples(st.integers(0, 3000), st.integers(0, 255)), min_size=1, max_size=4),
+    kind=st.sampled_from(["kohya", "diffusers", "mlx"]),
+)
+def test_a_damaged_file_gives_a_record_or_one_line(
+    mlx: tuple[Path, Tensors], flips: list[tuple[int, int]], kind: str
+) -> None:
+    """Never a traceback, in any layout, wherever a byte of the file or of its config is changed."""
+    here, tensors = mlx
+    said = {"unet.r": 4, "unet.lora_alpha": 2, "text_encoder.r": 2, "text_encoder.lora_alpha": 6}
+    contents = {"kohya": kohya(Q, (4, 32), (24, 4), alpha=2.0), "diffusers": diffusers(), "mlx": tensors}[kind]
+    file = saved(here / f"{kind}.safetensors", contents, lora_adapter_metadata=json.dumps(said), ss_steps="7")
+    for path in [file, *[here / "adapter_config.json"] * (kind == "mlx")]:
+        raw = bytearray(path.read_bytes())
+        for place, value in flips:
+            raw[place % len(raw)] = value
+        path.write_bytes(raw)
+    with suppress(AdapterError):
+        audit(file)

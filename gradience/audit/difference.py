@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from gradience.audit.folder import Files
+from gradience.audit.folder import CONVERTED, Files
 from gradience.audit.module import Module
 from gradience.audit.refusal import listed, quoted, refuse
 from gradience.audit.trainer import CONFIG
@@ -31,7 +31,8 @@ def beside(files: Files) -> Path:
         if (folder / CONFIG).is_file():
             return folder
     wrong = "its initialisation cut a piece out of the base weights, which B @ A still holds"
-    raise refuse(files.config, wrong, _MEND)
+    is_converted = (here / CONVERTED / CONFIG).is_file()
+    raise refuse(files.config, wrong, f"audit {here / CONVERTED}" if is_converted else _MEND)
 
 
 def modules(start: Files, after: Sequence[Module], before: Sequence[Module]) -> tuple[Module, ...]:

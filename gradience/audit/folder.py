@@ -13,8 +13,7 @@ from gradience.errors import AdapterError
 
 WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")  # in the order in which PEFT looks for them
 
-_NAMES = ("pytorch_lora_weights.safetensors", "adapters.safetensors")  # of diffusers and mlx-lm
-_CONVERTED = "pissa_converted"  # LLaMA-Factory's folders around a PiSSA training; only this one is the true difference
+CONVERTED = "pissa_converted"  # LLaMA-Factory's folders around a PiSSA training; only this one is the true difference
 _UNCONVERTED = ("pissa_init", "pissa_backup")
 
 
@@ -58,7 +57,7 @@ def series(path: str | PathLike[str]) -> list[Path]:
     folder = Path(path)
     try:
         steps = trainer.checkpoints(folder) if folder.is_dir() else []
-        return [*steps, folder] if not steps or trainer.home(folder) else steps
+        return [*steps, folder] if not steps or trainer.holds_adapter(folder) else steps
     except OSError as error:
         raise refuse(path, f"it cannot be read ({error.strerror})", "check the path and its permissions") from error
 
@@ -109,10 +108,12 @@ def _without_weights(home: Path, given: str) -> Files:
 
 
 def _without_config(folder: Path, given: str) -> Files:
+    if file := _by_name(folder):
+        return _file(file, given)
     if steps := trainer.checkpoints(folder):
         raise _without_final(folder, steps)
     if adapters := sorted(_adapters(folder)):
-        chosen = next((path for path in adapters if path.name == _CONVERTED), adapters[0])
+        chosen = next((path for path in adapters if path.name == CONVERTED), adapters[0])
         raise refuse(folder, f"it holds adapters only in sub-directories ({_names(adapters)})", f"audit {chosen}")
     if any(True for name in WEIGHTS if (folder / name).is_file()):
         raise refuse(
@@ -120,14 +121,14 @@ def _without_config(folder: Path, given: str) -> Files:
             f"there are weights but no {CONFIG}, so their scale is not known",
             "put the config that training wrote beside them",
         )
-    if file := _by_name(folder) or _only(folder, list(foreign.files(folder))):
+    if file := _only(folder, list(foreign.files(folder))):
         return _file(file, given)
     raise layouts.foreign(folder) or _nothing(folder)
 
 
 def _by_name(folder: Path) -> Path | None:
     """The file that another tool would look for."""
-    return next((folder / name for name in _NAMES if (folder / name).is_file()), None)
+    return next((folder / name for name in trainer.FOREIGN if (folder / name).is_file()), None)
 
 
 def _only(folder: Path, files: list[Path]) -> Path | None:
@@ -158,7 +159,7 @@ def _without_final(folder: Path, steps: list[Path]) -> AdapterError:
 
 def _unconverted(folder: Path) -> AdapterError:
     """Their config claims a plain initialisation: nothing but the folder's name tells what they are."""
-    converted = folder.resolve().parent / _CONVERTED
+    converted = folder.resolve().parent / CONVERTED
     mend = f"audit {converted}" if (converted / CONFIG).is_file() else "convert it, and audit the result"
     return refuse(folder, "it is LLaMA-Factory's copy of a PiSSA adapter: B @ A is not its update", mend)
 

@@ -8,7 +8,9 @@ from typing import Any
 CONFIG = "adapter_config.json"
 STATE = "trainer_state.json"
 
-_CHECKPOINT = re.compile(r"checkpoint-(\d{1,18})$")
+FOREIGN = ("pytorch_lora_weights.safetensors", "adapters.safetensors")  # the names that diffusers and mlx-lm look for
+
+_CHECKPOINT = re.compile(r"checkpoint-(\d{1,18})$|(\d{1,18})_adapters\.safetensors$")  # a folder, or a file of mlx-lm
 _STATE_LIMIT = 8 << 20  # bytes of a state file that are worth parsing for notes: it may take thirty times as many
 
 
@@ -17,15 +19,26 @@ def home(folder: Path) -> Path | None:
     return next((place for place in (folder, folder / "adapter_model") if (place / CONFIG).is_file()), None)
 
 
+def holds_adapter(folder: Path) -> bool:
+    """Whether there is an adapter in `folder`, of PEFT or of another tool that writes checkpoints."""
+    return home(folder) is not None or any((folder / name).is_file() for name in FOREIGN)
+
+
 def checkpoints(folder: Path) -> list[Path]:
     """The checkpoints in `folder` that hold an adapter, by step: 9 comes before 10."""
-    steps = {path: number for path in folder.iterdir() if (number := _number(path.name)) is not None}
-    return [path for path in sorted(steps, key=steps.__getitem__) if home(path)]
+    steps = {path: number for path in folder.iterdir() if (number := number_in(path.name)) is not None}
+    return [path for path in sorted(steps, key=steps.__getitem__) if path.is_file() or holds_adapter(path)]
 
 
 def is_checkpoint(folder: Path) -> bool:
     """Whether the name is that of a checkpoint."""
-    return _number(folder.name) is not None
+    return number_in(folder.name) is not None
+
+
+def number_in(name: str) -> int | None:
+    """The step in the name of a checkpoint; None if it is no such name."""
+    match = _CHECKPOINT.match(name)
+    return int(match[1] or match[2]) if match else None
 
 
 def best(steps: list[Path]) -> Path | None:
@@ -37,13 +50,8 @@ def best(steps: list[Path]) -> Path | None:
 def step(folder: Path) -> int | None:
     """The optimiser step of the adapter in `folder`: from the name of its checkpoint, else from the state beside it."""
     here = folder.resolve()
-    named = next((number for path in (here, here.parent) if (number := _number(path.name)) is not None), None)
+    named = next((number for path in (here, here.parent) if (number := number_in(path.name)) is not None), None)
     return named if named is not None else _global_step(folder)
-
-
-def _number(name: str) -> int | None:
-    match = _CHECKPOINT.match(name)
-    return int(match[1]) if match else None
 
 
 def _global_step(folder: Path) -> int | None:

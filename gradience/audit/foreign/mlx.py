@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from gradience.audit import safetensors_file
+from gradience.audit import safetensors_file, trainer
 from gradience.audit.foreign import contents
 from gradience.audit.foreign.contents import Contents
 from gradience.audit.module import natural
@@ -22,7 +22,6 @@ NAME: Final = "mlx-lm"
 
 _CONFIG_LIMIT: Final = 16 << 20  # bytes
 _FACTOR: Final = re.compile(r"(?P<module>.+)\.lora_(?P<side>[ab])")
-_STEP: Final = re.compile(r"(\d{1,18})_adapters")
 _MEND: Final = "put the config of this training run beside it"
 
 
@@ -68,9 +67,10 @@ def read(weights: Path) -> Contents:
     )
     rest = [key for key in tensors if not _FACTOR.fullmatch(key)]
     contents.check_rest(weights, rest)
-    step = int(match[1]) if (match := _STEP.match(weights.name)) else None
     return Contents(
-        info=contents.info(NAME, (settings(weights), weights), modules, base_model=said.model, step=step),
+        info=contents.info(
+            NAME, (settings(weights), weights), modules, base_model=said.model, step=trainer.number_in(weights.name)
+        ),
         modules=modules,
         issues=(f"modules_to_save: tensors stored whole are not audited ({listed(rest)})",) if rest else (),
     )
