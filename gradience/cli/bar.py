@@ -13,13 +13,13 @@ _CLEAR: Final = "\r\x1b[K\x1b[?25h"  # and the cursor back, which a bar hides
 
 
 class Bar:
-    """Call it with what is done and what there is in all; a new total is a new stretch of work."""
+    """Call it with what is done and what there is in all; a new total, or less done than before, is a new stretch."""
 
     def __init__(self, label: str, *, file: TextIO | None = None, clock: Callable[[], float] = time.time) -> None:
         self._label = label
         self._file = file or sys.stderr
         self._clock = clock
-        self._total = 0
+        self._done = self._total = 0
         self._bar: Any = None
 
     def __enter__(self) -> "Bar":
@@ -33,9 +33,10 @@ class Bar:
 
     def __call__(self, done: int, total: int) -> None:
         """Draw, if it is time to."""
-        if total != self._total:
+        if total != self._total or done < self._done:
             self._clear()
             self._total, self._began = total, self._clock()
+        self._done = done
         if self._bar is None and self._file.isatty() and self._clock() - self._began > AFTER_S:
             self._bar = click.progressbar(length=total, label=self._label, file=self._file)
             self._bar.start = self._began  # the time left follows from the time taken
