@@ -92,6 +92,17 @@ def test_adalora_has_the_rank_that_pruning_left(tmp_path: Path) -> None:
         ({**SVD, "q.lora_B": [6, 3]}, ADALORA, "gives it r=2"),
         (SVD, {**ADALORA, "rank_pattern": {"q.lora_E": [True, False, False]}}, "rank_pattern leaves 1"),
         ({"q.lora_A": [0, 5], "q.lora_B": [6, 0], "q.lora_E": [0, 1]}, ADALORA, "pruned every module"),
+        (
+            {
+                **PLAIN,
+                "q.base_layer.out_proj.lora_A.weight": [4, 6],
+                "q.base_layer.out_proj.lora_B.weight": [6, 4],
+                "q.out_proj.lora_A.weight": [4, 6],
+                "q.out_proj.lora_B.weight": [6, 4],
+            },
+            {},
+            "two pairs to the same module",
+        ),
         ({"q.lora_embedding_A": [4, 5], "q.lora_embedding_B": [6, 3]}, {}, "gives it r=4"),
         ({"m.base_layer.lora_A.weight": [8, 5], "m.base_layer.lora_B.weight": [6, 8]}, {}, "bare \\(expert\\)"),
         ({**PLAIN, "q.lora_magnitude_vector": [6]}, {}, "its config says no DoRA"),
