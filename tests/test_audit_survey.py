@@ -4,9 +4,12 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from gradience.audit import adapter, factors, survey
@@ -78,6 +81,47 @@ def test_every_module_has_the_norms_of_its_factors(tmp_path: Path, size: float, 
         norms = [float(torch.linalg.matrix_norm(a)), float(torch.linalg.matrix_norm(b / size)) * size]
         assert found.balance is not None
         assert [found.balance.a_norm, found.balance.b_norm] == pytest.approx(norms, rel=1e-12)
+
+
+@st.composite
+def hard(draw: st.DrawFn) -> dict[str, torch.Tensor]:
+    """The factors of one layer: graded on both sides, deficient, zero, tiny or huge, in any dtype of a file."""
+    dtype = draw(st.sampled_from([torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn]))
+    generator, tensors = torch.Generator().manual_seed(draw(st.integers(0, 2**32))), {}
+    for name, (width_in, width_out) in WIDTHS.items():
+        a, b = (torch.randn(8, width, generator=generator, dtype=torch.float64) for width in (width_in, width_out))
+        a, b = (factor * torch.logspace(0, -draw(st.floats(0, 9)), 8)[:, None] for factor in (a, b))
+        b[draw(st.integers(0, 8)) :] = 0
+        a[0] = a[-1] if draw(st.booleans()) else a[0]
+        size = draw(st.sampled_from([1.0, 1e-3, 1e-12, 1e-37, 1e30, 1e-200, 1e150]))
+        limit = torch.finfo(dtype).max / 4
+        for side, factor in (("A", a), ("B", b.mT * size)):
+            stored = factor.clamp(-limit, limit).to(dtype).contiguous()
+            tensors[f"base_model.model.{name}.lora_{side}.weight"] = stored
+    return tensors
+
+
+@settings(max_examples=100, deadline=None)
+@given(tensors=hard(), exact=st.booleans())
+def test_no_value_is_further_from_the_truth_than_its_floor(tensors: dict[str, torch.Tensor], exact: bool) -> None:
+    """Whatever is in a file: by the method that is reported, the floor that is reported holds; the head is exact."""
+    with TemporaryDirectory() as folder:
+        loaded = adapter.load(write(Path(folder), tensors))
+        measured = survey.measure(loaded, device="cpu", exact=exact)
+    for module, found in zip(loaded.modules, measured.spectra, strict=True):
+        a, b = (tensors[f"base_model.model.{module.name}.lora_{side}.weight"].double() for side in "AB")
+        size = float(b.abs().max()) or 1.0  # keeps the reference's own product in range
+        truth = [value * size for value in dense({**tensors, **keyed(module.name, a, b / size)}, module.name)]
+        norms = float(a.norm()) * float((b / size).norm()) * size * SCALE
+        for value, expected in zip(found.values, truth, strict=True):
+            assert abs(value - expected) <= found.floor + 1e-14 * norms
+        assert abs(found.values[0] - truth[0]) <= 1e-13 * norms
+        assert found.method == "qr" if exact else found.method in ("gram", "qr")
+
+
+def keyed(name: str, a: torch.Tensor, b: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Factors under the keys of one module."""
+    return {f"base_model.model.{name}.lora_A.weight": a, f"base_model.model.{name}.lora_B.weight": b}
 
 
 def test_a_bin_file_gives_the_same_numbers(tmp_path: Path) -> None:
