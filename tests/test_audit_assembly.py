@@ -101,7 +101,7 @@ def test_adalora_has_the_rank_that_pruning_left(tmp_path: Path) -> None:
                 "q.out_proj.lora_B.weight": [6, 4],
             },
             {},
-            "two pairs to the same module",
+            "those of the same module",
         ),
         ({"q.lora_embedding_A": [4, 5], "q.lora_embedding_B": [6, 3]}, {}, "gives it r=4"),
         ({"m.base_layer.lora_A.weight": [8, 5], "m.base_layer.lora_B.weight": [6, 8]}, {}, "bare \\(expert\\)"),

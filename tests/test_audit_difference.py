@@ -103,3 +103,11 @@ def test_the_beginning_is_an_adapter_of_peft(tmp_path: Path, save_adapter: SaveA
     save_file(pair, other / "lora.safetensors")
     with pytest.raises(AdapterError, match="began with"):
         adapter.load(after, initial=other)
+
+
+def test_what_lies_beside_another_run_is_not_taken(tmp_path: Path, save_adapter: SaveAdapter) -> None:
+    """Only a checkpoint's parent is the directory of its own run."""
+    after = save_adapter(tmp_path / "runs" / "mine", init_lora_weights="pissa")
+    save_adapter(tmp_path / "runs" / "pissa_init")
+    with pytest.raises(AdapterError, match="--initial DIR"):
+        adapter.load(after)

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterator, Mapping
-from itertools import pairwise
 from pathlib import Path
 
 import msgspec
@@ -49,8 +48,6 @@ def assemble(files: tuple[Path, Path], settings: LoraConfig, pairs: Mapping[str,
     modules = sorted(bench.modules(parameters), key=lambda module: natural(module.name))
     if not modules:
         raise refuse(weights, "AdaLoRA pruned every module to rank 0", "there is nothing to audit")
-    if twice := [one.name for one, other in pairwise(modules) if one.name == other.name]:
-        raise refuse(weights, f"its keys give two pairs to the same module ({listed(twice)})", _OTHER_RUN)
     return Assembled(
         modules=tuple(_tied(modules) if settings.ensure_weight_tying else modules),
         pruned=tuple(bench.pruned),

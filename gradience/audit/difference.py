@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from gradience.audit import trainer
 from gradience.audit.folder import CONVERTED, Files
 from gradience.audit.module import Module
 from gradience.audit.refusal import listed, quoted, refuse
@@ -21,13 +22,14 @@ _MEND = (
 
 
 def beside(files: Files) -> Path:
-    """The initial adapter that LLaMA-Factory left in or beside the adapter's directory.
+    """The initial adapter that LLaMA-Factory left in the directory of the run: the adapter's, or a checkpoint's parent.
 
     Raises:
         AdapterError: there is none.
     """
     here = files.config.parent
-    for folder in (here / _USUAL, here.resolve().parent / _USUAL):
+    above = [here.resolve().parent / _USUAL] if trainer.is_checkpoint(here.resolve()) else []
+    for folder in (here / _USUAL, *above):
         if (folder / CONFIG).is_file():
             return folder
     wrong = "its initialisation cut a piece out of the base weights, which B @ A still holds"

@@ -205,13 +205,13 @@ def trained(folder: Path, **options: Any) -> tuple[Path, Path, dict[str, torch.T
         for name, parameter in wrapped.named_parameters():
             if ".lora_" in name:
                 parameter.add_(0.05 * torch.randn_like(parameter))
-    wrapped.save_pretrained(folder / "run")
+    wrapped.save_pretrained(folder / "checkpoint-7")
     modules = {name: wrapped.base_model.model.get_submodule(name) for name in names}
     after = {
         name: module.base_layer.weight.detach().double() + module.double().get_delta_weight("default").detach()
         for name, module in modules.items()
     }
-    return folder / "run", folder / "pissa_init", {name: after[name] - base[name] for name in names}
+    return folder / "checkpoint-7", folder / "pissa_init", {name: after[name] - base[name] for name in names}
 
 
 @pytest.mark.parametrize("init", ["pissa", "pissa_niter_4", "olora", "corda", "lora_ga"])
