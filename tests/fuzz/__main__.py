@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from tests.fuzz import case as cases
-from tests.fuzz import fuzz
+from tests.fuzz import command, fuzz
 from tests.fuzz.fuzz import Judged
 
 
@@ -23,7 +23,7 @@ def main() -> int:
     start = time.monotonic()
     numbers = [options.only] if options.only is not None else range(options.start, options.start + options.count)
     judged = []
-    for one in fuzz.run(options.seed, numbers):
+    for one in (command if options.command else fuzz).run(options.seed, numbers):
         judged.append(one)
         if one.finding:
             print(f"FOUND {one.case}\n      {one.finding[-1500:]}", flush=True)
@@ -41,6 +41,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--start", type=int, default=0, help="number of the first case")
     parser.add_argument("--only", type=int, help="just this case, with its outcome")
+    parser.add_argument("--command", action="store_true", help="through the command line, a process for each")
     parser.add_argument("--keep", type=Path, help="write what was found into this directory")
     return parser.parse_args()
 

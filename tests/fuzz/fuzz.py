@@ -5,6 +5,7 @@ import re
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -31,8 +32,7 @@ class Judged(msgspec.Struct, frozen=True):
 def run(seed: int, numbers: Iterable[int]) -> Iterator[Judged]:
     """Judge the cases with these numbers."""
     keeper = Keeper()
-    with tempfile.TemporaryDirectory(dir=_memory()) as place:
-        folder = Path(place) / "adapter"
+    with room() as folder:
         try:
             for number in numbers:
                 case = cases.write(seed, number, folder)
@@ -40,6 +40,14 @@ def run(seed: int, numbers: Iterable[int]) -> Iterator[Judged]:
                 yield Judged(case, outcome, _finding(case, outcome, folder))
         finally:
             keeper.close()
+
+
+@contextmanager
+def room() -> Iterator[Path]:
+    """A folder for one case after another, in memory where that can be: each is written, read twice, thrown away."""
+    memory = "/dev/shm"  # noqa: S108 - as a file system, not as a fixed name
+    with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as place:
+        yield Path(place) / "adapter"
 
 
 def refusal_kind(refusal: str) -> str:
@@ -51,11 +59,6 @@ def refusal_kind(refusal: str) -> str:
 def outcomes(judged: Iterable[Judged]) -> Counter[str]:
     """How many were audited, refused, or are findings."""
     return Counter("finding" if one.finding else "audited" if one.outcome.record else "refused" for one in judged)
-
-
-def _memory() -> str | None:
-    """A folder in memory, where there is one: a case is written, read twice and thrown away."""
-    return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108
 
 
 def _finding(case: Case, outcome: Outcome, folder: Path) -> str | None:

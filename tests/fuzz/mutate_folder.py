@@ -109,7 +109,7 @@ def state(folder: Path, rng: Random) -> None:
     (folder / "trainer_state.json").write_bytes(text)
 
 
-@mutates("folder", "folder: a trainer's state that is a bomb", harmless=True, weight=0.05)
+@mutates("folder", "folder: a trainer's state that is a bomb", harmless=True, weight=0.15)
 def state_bomb(folder: Path, rng: Random) -> None:
     n = rng.choice([1 << 20, 10 << 20, 60 << 20])
     body = rng.choice([b"[]," * (n // 3), b'{"a":[]},' * (n // 9), b"1.5," * (n // 4), b'"x",' * (n // 4)])

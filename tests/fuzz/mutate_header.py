@@ -199,7 +199,7 @@ def nested(header: Header, rng: Random) -> bytes:
     return b'{"' + key + b'":' + deep + b"," + header_text(header)[1:]
 
 
-@mutates("header", "header: very many keys", weight=0.04)
+@mutates("header", "header: very many keys", weight=0.08)
 def many(header: Header, rng: Random) -> bytes:
     """Pairs, tensors without bytes, or entries that are no tensors: each costs the file next to nothing."""
     n = rng.choice([20_000, 100_000, 300_000, 900_000])

@@ -1,5 +1,6 @@
 """What can be wrong with the tensors and their names while the file around them stays valid."""
 
+import json
 from collections.abc import Callable
 from random import Random
 from typing import Final
@@ -8,6 +9,7 @@ import numpy as np
 
 from tests.fuzz.corpus import PREFIX, config, normal
 from tests.fuzz.draft import TORCH_DTYPES, Draft, Stored, stored
+from tests.fuzz.mutate_config import ODD
 from tests.fuzz.mutation import mutates
 
 FLOATS: Final = ("F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2")
@@ -195,6 +197,19 @@ def reordered(draft: Draft, rng: Random) -> None:
     keys = list(draft.tensors)
     rng.shuffle(keys)
     draft.tensors = {key: draft.tensors[key] for key in keys}
+
+
+@mutates("draft", "metadata: settings and notes", weight=2)
+def settings(draft: Draft, rng: Random) -> None:
+    """What diffusers and kohya leave beside the tensors."""
+    odd = rng.choice(ODD)
+    field = rng.choice(
+        ["r", "lora_alpha", "alpha_pattern", "rank_pattern", "use_rslora", "use_dora", "peft_type", "x", ""]
+    )
+    fields = {"unet.r": 4, "text_encoder.r": 4, f"{rng.choice(['unet', 'text_encoder', 'vae'])}.{field}": odd}
+    text = rng.choice([json.dumps(fields), json.dumps(fields)[:-3], json.dumps(odd), "[" * 2_000, "{}", "", "null"])
+    draft.metadata["lora_adapter_metadata"] = text
+    draft.metadata["ss_steps"] = rng.choice(["5", "-5", "", "9" * 30, "1e3", "٣", "²", "5.5"])
 
 
 @mutates("draft", "keys: something beside the pairs", weight=2)
