@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 diffusers = pytest.importorskip("diffusers")
 peft = pytest.importorskip("peft")
@@ -100,3 +101,29 @@ def test_every_component_has_the_update_of_the_reloaded_pipeline(tmp_path: Path,
         assert module.singular_values[: len(sigma)] == pytest.approx(sigma, rel=1e-5, abs=1e-6 * sigma[0])
     codes = [issue.partition(":")[0] for issue in record.issues]
     assert codes == ["conv"] if with_settings else ["no_alpha", "conv"]
+
+
+def test_a_kohya_file_has_the_update_that_diffusers_loads(tmp_path: Path) -> None:
+    """Names, factors and alpha of kohya's, read by another tool than ours."""
+    attention = "lora_unet_down_blocks_1_attentions_0_transformer_blocks_0"
+    tensors = {}
+    for place, (name, shape) in enumerate(
+        {"attn1_to_q": (16, 16), "attn2_to_k": (16, 8), "ff_net_2": (16, 64)}.items()
+    ):
+        generator = torch.Generator().manual_seed(place)
+        tensors[f"{attention}_{name}.lora_down.weight"] = torch.randn(4, shape[1], generator=generator)
+        tensors[f"{attention}_{name}.lora_up.weight"] = torch.randn(shape[0], 4, generator=generator)
+        tensors[f"{attention}_{name}.alpha"] = torch.tensor(2.0)  # of several, diffusers 0.42 takes one for all
+    save_file(tensors, tmp_path / "style.safetensors")
+    record = audit(tmp_path)
+
+    state, alphas, metadata = LOADER.lora_state_dict(
+        str(tmp_path), weight_name="style.safetensors", return_lora_metadata=True
+    )
+    fresh = unet()
+    LOADER.load_lora_into_unet(state, alphas, fresh, metadata=metadata, adapter_name="default")
+    expected = updates("unet", fresh)
+    assert {module.name for module in record.modules} == expected.keys()
+    for module in record.modules:
+        sigma = torch.linalg.svdvals(expected[module.name])[: module.r].tolist()
+        assert module.singular_values == pytest.approx(sigma, rel=1e-5)
