@@ -108,8 +108,18 @@ def test_the_bar_is_held_against_the_last_adapter(output_dir: Path, bar: str) ->
     assert _audit(output_dir, "--fail-on", bar).exit_code == (3 if bar == "over_provisioned" else 0)
 
 
-def test_rows_of_modules_do_not_go_with_a_series(output_dir: Path) -> None:
-    """A usage error before any work."""
-    result = _audit(output_dir, "--layers")
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (["--layers"], "one row per adapter"),
+        (["--format", "csv"], "one row per adapter"),
+        (["--format", "sarif"], "one row per adapter"),
+        (["--json", "--format", "csv"], "not both"),
+        (["--peft-dir", "another"], "of one training"),
+    ],
+)
+def test_what_does_not_go_with_a_series_is_a_usage_error(output_dir: Path, asked: list[str], said: str) -> None:
+    """Before any work."""
+    result = _audit(output_dir, *asked)
     assert (result.exit_code, result.stdout) == (2, "")
-    assert "one row per adapter" in result.stderr
+    assert said in result.stderr

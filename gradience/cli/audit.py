@@ -52,7 +52,8 @@ def command(*, fail_on: str | None, **given: Any) -> None:
     output.known_bar(fail_on, (*(rule.code for rule in (*GATES, *RULES)), *gate.codes()))
     asked = taken(Input, {**given, "peft_dir": found.adapters[0]})
     view, keeping = taken(View, given), taken(Keeping, given)
-    if asked.all_checkpoints and not found.several:
+    if asked.all_checkpoints:
+        audit_series.check(view, several=found.several)
         audit_series.run(asked, view, keeping, fail_on)
     elif found.several or view.format in audit_view.TABLES:
         audit_fleet.run(found.adapters, asked, view, keeping, taken(Spread, given), fail_on)

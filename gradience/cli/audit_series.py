@@ -9,7 +9,7 @@ import msgspec
 from gradience import references
 from gradience.audit import folder, trainer
 from gradience.audit.record import AuditRecord
-from gradience.cli import audit_input, audit_keep, delivery, landing, outcome, output
+from gradience.cli import audit_input, audit_keep, audit_view, delivery, landing, outcome, output
 from gradience.cli.audit_input import Input
 from gradience.cli.audit_keep import Keeping
 from gradience.cli.audit_view import TABLES, View
@@ -20,10 +20,21 @@ from gradience.policy.series import Point
 from gradience.report import series_text
 
 
-def run(asked: Input, view: View, keeping: Keeping, fail_on: str | None) -> None:
-    """Audit them one after another; an adapter that cannot be audited costs its own row and the exit code only."""
+def check(view: View, *, several: bool) -> None:
+    """Refuse what does not go with a series.
+
+    Raises:
+        click.UsageError: it does not.
+    """
+    audit_view.check(view)
+    if several:
+        raise click.UsageError("--all-checkpoints takes the output directory of one training")
     if view.wanted is not None or view.per_layer or view.format in TABLES:
         raise click.UsageError("--all-checkpoints has one row per adapter, as text or JSON: leave out the rest")
+
+
+def run(asked: Input, view: View, keeping: Keeping, fail_on: str | None) -> None:
+    """Audit them one after another; an adapter that cannot be audited costs its own row and the exit code only."""
     if references.parse(asked.peft_dir):
         raise click.UsageError("--all-checkpoints takes a directory: fetch the checkpoints first")
     audit_keep.check(keeping, asked.peft_dir)
