@@ -33,9 +33,8 @@ options: Final = together(
         multiple=True,
         required=True,
         metavar="DIR|REF",
-        help="The directory that PEFT saved the adapter to, the LoRA file of another tool, or hf://, s3://, runs:/, models:/, "
-        "wandb:// and the like. "
-        "Repeated, a directory of adapters or a quoted pattern: one row each.",
+        help="The directory that PEFT saved the adapter to, the LoRA file of another tool, or hf://, s3://, runs:/, "
+        "models:/, wandb:// and the like. Repeated, a directory of adapters or a quoted pattern: one row each.",
     ),
     click.option("--initial", type=A_PATH, metavar="DIR", help="The adapter before training, to be subtracted."),
     click.option("--all-checkpoints", is_flag=True, help="Audit every checkpoint in the directory: one row each."),
