@@ -56,6 +56,8 @@ class Lookup:
 
     def matches(self, name: str) -> list[str]:
         """Every key that matches the module, in file order: PEFT takes the first."""
+        if not self._order:
+            return []
         found = [
             key
             for length in (len(name), *(len(name) - place - 1 for place, char in enumerate(name) if char == "."))
