@@ -69,7 +69,11 @@ def _write(made: Draft, chosen: list[Mutation], rng: Random, folder: Path) -> No
 
     for one in chosen:
         if one.stage == STAGES[0] and made.tensors:  # another one may have dropped them all
-            one.apply(made, rng)
+            one.apply(made if made.initial is None else rng.choice([made, made.initial]), rng)
+    if made.initial is not None:
+        before = folder / "pissa_init"
+        before.mkdir()
+        _write(made.initial, [], rng, before)
     weights = made.pickled() if made.form != "safetensors" else _safetensors(made, changed("header", made.header()))
     (folder / made.weights_name).write_bytes(changed("weights", weights))
     if made.has_config:

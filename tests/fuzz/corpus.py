@@ -175,6 +175,13 @@ def _dora(rng: Random) -> Draft:
     return made
 
 
+def _pissa(rng: Random) -> Draft:
+    """Measured is what training changed: the adapter less the one that it began with."""
+    made = _linear(rng, init_lora_weights="pissa")
+    made.initial = _linear(rng, init_lora_weights="pissa")
+    return made
+
+
 def _adalora(rng: Random) -> Draft:
     """Modules of different ranks, one of them with nothing left."""
     tensors = {}
@@ -263,6 +270,7 @@ KINDS: Final[dict[str, Callable[[Random], Draft]]] = {
     "parameter": _parameter,
     "dora": _dora,
     "adalora": _adalora,
+    "pissa": _pissa,
     "kohya": _kohya,
     "diffusers": _diffusers,
     "diffusers with alphas": lambda rng: _diffusers(rng, says="alphas"),

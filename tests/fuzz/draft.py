@@ -48,6 +48,7 @@ class Draft(msgspec.Struct):
     metadata: dict[str, str]
     form: str = "safetensors"
     has_config: bool = True  # whether the config is written
+    initial: "Draft | None" = None  # as it was before training, in LLaMA-Factory's place for it
     weights: str = ""  # the file's name, where it is not PEFT's
 
     @property

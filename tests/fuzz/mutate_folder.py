@@ -130,7 +130,7 @@ def below(folder: Path, rng: Random) -> None:
     for name in rng.sample(
         ["other", "checkpoint-5", "checkpoint-10", "checkpoint-x", "a\nb", "checkpoint-" + "9" * 30, "pissa_init"], 3
     ):
-        (folder / name).mkdir()
+        (folder / name).mkdir(exist_ok=True)
         for file in _files(folder):
             rng.choice(_COPIES)(file, folder / name / file.name)
     if rng.random() < 0.5:
@@ -142,6 +142,7 @@ def _copied(file: Path, to: Path) -> None:
 
 
 def _linked(file: Path, to: Path) -> None:
+    to.unlink(missing_ok=True)
     to.symlink_to(file)
 
 

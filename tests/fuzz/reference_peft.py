@@ -43,6 +43,8 @@ def updates(folder: Path) -> list[Update]:
     found = list(_updates(config, _factors(folder)))
     if str(config.get("init_lora_weights")).lower().startswith(CUT):
         before = {one.name: one for one in updates_before(folder)}
+        if before.keys() != {one.name for one in found}:
+            raise UnknownError("the start has other modules")
         found = [_difference(one, before[one.name]) for one in found]
     if config.get("ensure_weight_tying"):
         mirrored = {(one.r, one.b.shape[0], one.a.shape[1]) for one in found if one.is_embedding}
@@ -60,7 +62,7 @@ def updates_before(folder: Path) -> list[Update]:
 
 
 def _difference(after: Update, before: Update) -> Update:
-    if (after.r, after.scale) != (before.r, before.scale):
+    if (after.r, after.scale, after.a.shape, after.b.shape) != (before.r, before.scale, before.a.shape, before.b.shape):
         raise UnknownError("the start does not fit")
     a, b = np.concatenate([after.a, before.a]), np.concatenate([after.b, -before.b], axis=1)
     return Update(after.name, after.r + before.r, after.alpha, after.scale, a, b)
@@ -101,7 +103,7 @@ def _updates(config: Mapping[str, Any], found: Mapping[str, Mapping[str, np.ndar
         layers[module].append((len(path) - len(module), factors))
     for module, wrappers in layers.items():
         inwards = [factors for _, factors in sorted(wrappers, key=lambda one: one[0])]
-        leaves = _leaves(config, module)
+        leaves = _leaves(config, module, len(inwards))
         if not leaves and len(inwards) == 1 and wrappers[0][0] == 0:
             yield from _whole(config, module, inwards[0])
         elif len(leaves) == len(inwards):
@@ -111,11 +113,15 @@ def _updates(config: Mapping[str, Any], found: Mapping[str, Mapping[str, np.ndar
             raise UnknownError(f"{module}: {len(inwards)} wrappers, parameters {leaves}")
 
 
-def _leaves(config: Mapping[str, Any], module: str) -> list[str]:
-    """The parameters of the module that are targeted, in the order of their declaration."""
+def _leaves(config: Mapping[str, Any], module: str, depth: int) -> list[str]:
+    """The parameters of the module that are targeted, in the order of their declaration; none of a targeted layer."""
+    layers = config.get("target_modules") or []
+    if re.fullmatch(layers, module) if isinstance(layers, str) else any(f".{module}".endswith(f".{t}") for t in layers):
+        return []
     targets = [target.rpartition(".") for target in config.get("target_parameters") or ()]
-    leaves = {leaf for parent, _, leaf in targets if not parent or f".{module}".endswith(f".{parent}")}
-    return sorted(leaves, key=lambda leaf: DECLARED.index(leaf) if leaf in DECLARED else 0)
+    named = {leaf for parent, _, leaf in targets if parent and f".{module}".endswith(f".{parent}")}
+    found = named if len(named) == depth else named | {leaf for parent, _, leaf in targets if not parent}
+    return sorted(found, key=lambda leaf: DECLARED.index(leaf) if leaf in DECLARED else 0)
 
 
 def _whole(config: Mapping[str, Any], path: str, factors: Mapping[str, np.ndarray]) -> Iterator[Update]:
