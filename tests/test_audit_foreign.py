@@ -323,13 +323,14 @@ def test_without_its_config_the_scale_of_mlx_is_not_known(mlx: tuple[Path, Tenso
     assert "the scale of this mlx-lm adapter is not known" in refusal(mlx[0])
 
 
-def test_a_file_of_peft_is_no_adapter_alone(tmp_path: Path) -> None:
-    """Its config says what it means."""
-    tensors = {
-        "base_model.model.q_proj.lora_A.weight": random(4, 8),
-        "base_model.model.q_proj.lora_B.weight": random(8, 4),
-    }
-    file = saved(tmp_path / "adapter_model.safetensors", tensors)
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [("adapter_model", "transformer.h.0.attn.c_attn"), ("renamed", "base_model.model.q_proj")],
+)
+def test_a_file_of_peft_is_no_adapter_alone(tmp_path: Path, name: str, path: str) -> None:
+    """Its config says what it means, even where its keys could be those of a pipeline."""
+    tensors = {f"{path}.lora_A.weight": random(4, 8), f"{path}.lora_B.weight": random(8, 4)}
+    file = saved(tmp_path / f"{name}.safetensors", tensors)
     assert "give the directory that holds adapter_config.json" in refusal(file)
 
 

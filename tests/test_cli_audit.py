@@ -138,11 +138,12 @@ def test_no_rank_is_suggested_where_advice_is_withheld(save_adapter: SaveAdapter
 
 
 def test_a_file_of_another_tool_is_reported_on_and_kept(tmp_path: Path) -> None:
-    """The tool is named; the new journal says what there is to say without a config."""
+    """The tool is named; there are no settings to paste; the new journal says what there is to say without a config."""
     file = tmp_path / "style.safetensors"
     save_file({f"lora_unet_mid.lora_{side}.weight": torch.eye(4) for side in ("down", "up")}, file)
-    result = _audit(file, "--telemetry", tmp_path / "run.jsonl")
+    result = _audit(file, "--telemetry", tmp_path / "run.jsonl", "--suggest-per-layer")
     assert result.exit_code == 0
+    assert "LoraConfig" not in result.stdout
     assert "LORA of kohya r=4 alpha=4, 1 modules" in result.stdout
     start = json.loads((tmp_path / "run.jsonl").read_text().splitlines()[0])
     assert start["meta"]["output_dir"] == str(tmp_path)

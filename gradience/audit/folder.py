@@ -89,7 +89,7 @@ def _linked(here: Path, files: Iterable[Path]) -> tuple[str, ...]:
 def _file(file: Path, given: str) -> Files:
     """A file of another tool; of PEFT's two files neither is an adapter alone."""
     home = f"give the directory that holds {CONFIG}"
-    if file.suffix != ".safetensors":
+    if file.suffix != ".safetensors" or file.name in WEIGHTS:
         raise refuse(given, "it is not a directory", home)
     found = foreign.layout(file)
     if found is None:

@@ -120,4 +120,5 @@ def _ranks_text(record: AuditRecord, advice: Advice, view: View) -> list[str]:
     if ranks is None:
         return module_ranks_text.withheld(WITHHELD)
     names = {module_ranks.owner(module) for module in module_rows.select(record, view.wanted or Wanted())}
-    return module_ranks_text.render(ranks, [row for row in ranks.modules if row.name in names])
+    rows = [row for row in ranks.modules if row.name in names]
+    return module_ranks_text.render(ranks, rows, settings=record.adapter.layout == "peft")

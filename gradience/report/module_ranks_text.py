@@ -12,19 +12,19 @@ from gradience.report.numbers import count, number, percent
 COLUMNS: Final = ("module", "r", "k", "suggested", "alpha", "energy kept")
 
 
-def render(ranks: ModuleRanks, rows: Iterable[ModuleRank]) -> list[str]:
-    """Two blocks: the modules in `rows`, and the settings of all."""
+def render(ranks: ModuleRanks, rows: Iterable[ModuleRank], *, settings: bool = True) -> list[str]:
+    """Two blocks: the modules in `rows`, and the settings of all, which only PEFT takes."""
     title = f"Suggested rank per module, for compression after training ({ranks.energy_level:.0%} energy)"
     whole = (
         f"All of it: {count(ranks.params)} -> {count(ranks.params_suggested)} parameters, "
         f"{percent(ranks.energy_kept)} of the energy. A hypothesis: compare both on held-out data."
     )
     # JSON escapes what could steer a terminal.
-    settings = json.dumps(module_ranks.settings(ranks), indent=2)
+    lines = json.dumps(module_ranks.settings(ranks), indent=2).splitlines() if settings else []
     return [
         *block(title, table(COLUMNS, map(_row, rows))),
         *labelled("", whole, width=0),
-        *block("As settings of adapter_config.json or LoraConfig", settings.splitlines()),
+        *(block("As settings of adapter_config.json or LoraConfig", lines) if lines else []),
     ]
 
 
