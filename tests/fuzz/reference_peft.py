@@ -130,7 +130,7 @@ def _whole(config: Mapping[str, Any], path: str, factors: Mapping[str, np.ndarra
     owner = path.removesuffix(".base_layer.out_proj")
     name = path.replace(".base_layer.out_proj", ".out_proj") if owner != path else path
     if config["peft_type"] == "ADALORA":
-        alpha = float(_looked_up(config.get("alpha_pattern"), owner, config.get("lora_alpha", 8)))
+        alpha = float(config.get("lora_alpha", 8))  # it looks at no pattern
         r = a.shape[0]
         if factors.get("E", np.zeros(r + 1)).size != r or a.ndim != 2:
             raise UnknownError(f"{name}: no lora_E that fits")
