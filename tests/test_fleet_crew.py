@@ -1,5 +1,8 @@
 """Who does the work: one process, several, or a cluster."""
 
+import json
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -10,7 +13,7 @@ from typing import Any
 import pytest
 
 from gradience.errors import ExtraMissingError, InputError
-from gradience.fleet import crew, row, search
+from gradience.fleet import crew, row, search, work
 from gradience.fleet.crew import Crew
 from gradience.fleet.row import Row
 from gradience.fleet.work import Order
@@ -86,6 +89,19 @@ def test_several_processes_say_what_one_says(names: dict[str, str], tmp_path: Pa
     assert sorted(answer.source for answer in found) == ["cache"] * 5 + ["refused"]
 
 
+@pytest.mark.slow
+def test_a_process_that_is_killed_ends_the_batch_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the kernel does where memory is short: no hang, no traceback, and a way to go on."""
+    pytest.importorskip("joblib")
+
+    def die(*_: object) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    monkeypatch.setattr(work, "answer", die)
+    with pytest.raises(InputError, match=r"^cannot audit all 2 adapters: a worker process was killed.*fewer --jobs$"):
+        list(crew.answers({"a": "a", "b": "b"}, Order(arguments={}), Crew(jobs=2)))
+
+
 @pytest.fixture
 def cluster() -> Iterator[str]:
     """The address of a Dask cluster of two worker processes on this machine."""
@@ -97,6 +113,15 @@ def cluster() -> Iterator[str]:
 @pytest.mark.slow
 def test_a_dask_cluster_says_what_one_process_says(names: dict[str, str], cluster: str) -> None:
     """The same rows from another machine's processes, which are left as they were found."""
-    assert _rows(names, Crew(backend="dask", address=cluster)) == _rows(names, Crew(jobs=1))
+    alone = _rows(names, Crew(jobs=1))
+    assert _rows(names, Crew(backend="dask", address=cluster)) == alone
+    command = [sys.executable, "-m", "gradience", "audit", "--format", "jsonl", "--no-cache"]
+    asked = [*(part for place in names for part in ("--peft-dir", place)), "--parallel-backend", "dask"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [*command, *asked, "--address", cluster], capture_output=True, text=True, env=environment, check=False
+    )
+    assert (done.returncode, done.stderr) == (1, "Audited 5 of 6 adapters: 5 measured, 0 from the cache, 1 refused\n")
+    assert sorted(json.loads(line)["name"] for line in done.stdout.splitlines()) == sorted(names.values())
     with import_module("distributed").Client(cluster, set_as_default=False) as client:
         assert len(client.ncores()) == 2
