@@ -57,7 +57,7 @@ def _here(names: Mapping[str, str], order: Order) -> Iterator[Answer]:
 
 
 def _in_processes(names: Mapping[str, str], order: Order, jobs: int) -> Iterator[Answer]:
-    joblib = _needed("joblib", "several processes", "many")
+    joblib = _needed("joblib", "several processes")
     # One thread each: this sets the variables that the survey and every numerical library below it obey.
     with joblib.parallel_config("loky", n_jobs=jobs, inner_max_num_threads=1, idle_worker_timeout=_IDLE_S):
         parallel = joblib.Parallel(return_as="generator_unordered")
@@ -69,7 +69,7 @@ def _in_processes(names: Mapping[str, str], order: Order, jobs: int) -> Iterator
 
 
 def _on_cluster(names: Mapping[str, str], order: Order, address: str | None) -> Iterator[Answer]:
-    joblib, distributed = (_needed(name, "a Dask cluster", "dask") for name in ("joblib", "distributed"))
+    joblib, distributed = (_needed(name, "a Dask cluster") for name in ("joblib", "distributed"))
     with _client(distributed, address) as client:
         with joblib.parallel_config("dask", client=client, wait_for_workers_timeout=CONNECT_S):
             parallel = joblib.Parallel(return_as="generator_unordered")
@@ -91,9 +91,10 @@ def _calls(joblib: Any, names: Mapping[str, str], order: Order) -> Iterator[Any]
     return (joblib.delayed(work.answer)(place, name, order) for place, name in names.items())
 
 
-def _needed(library: str, what: str, extra: str) -> Any:
+def _needed(library: str, what: str) -> Any:
     try:
         return import_module(library)
     except ImportError as error:
-        line = f"pip install 'gradience[{extra}]'"
-        raise ExtraMissingError(f"cannot audit in {what}: {library} is not installed; {line}") from error
+        raise ExtraMissingError(
+            f"cannot audit in {what}: {library!r} is not installed: pip install {library}"
+        ) from error
