@@ -74,6 +74,14 @@ def test_the_document_has_totals_and_options() -> None:
     assert [one["error"] is None for one in document["adapters"]] == [True, True, True, False]
 
 
+def test_every_option_of_the_audit_is_told(hub: Path, save_adapter: SaveAdapter, tmp_path: Path) -> None:
+    """Paths as text."""
+    initial = save_adapter(tmp_path / "initial", needed=2)
+    document = json.loads(_audit("--peft-dir", hub / "b", "--initial", initial, "--exact", "--json").stdout)
+    assert (document["options"]["initial"], document["options"]["exact"]) == (str(initial), True)
+    assert document["totals"]["refused"] == 0
+
+
 @pytest.mark.usefixtures("hub")
 def test_json_lines_come_one_by_one() -> None:
     """The same rows as in the document, each with its own schema."""
@@ -157,7 +165,7 @@ def test_findings_of_any_adapter_meet_the_bar() -> None:
         (["--append", "run.jsonl"], "--log-to, which finds the journal of each"),
         (["--telemetry", "run.jsonl"], "--log-to, which finds the journal of each"),
         (["--log-to", "memory", "--run", "1"], "--run names one tracked run"),
-        (["--all-checkpoints"], "--all-checkpoints is for the output of one training"),
+        (["--all-checkpoints"], "takes the output directory of one training"),
         (["--parallel-backend", "dask"], "need each other"),
         (["--address", "tcp://127.0.0.1:1"], "need each other"),
     ],

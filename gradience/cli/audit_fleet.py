@@ -52,7 +52,7 @@ options: Final = together(
 
 def run(places: Sequence[str], asked: Input, view: View, keeping: Keeping, spread: Spread, fail_on: str | None) -> None:
     """Audit each as if it were alone; what cannot be audited costs its own row and the exit code only."""
-    _check(asked, view, keeping, spread)
+    _check(view, keeping, spread)
     audit_keep.check(keeping, *places)
     arguments = audit_input.arguments(asked)
     asked_of_each = Order(
@@ -77,9 +77,7 @@ def run(places: Sequence[str], asked: Input, view: View, keeping: Keeping, sprea
         sys.exit(output.BEHIND)
 
 
-def _check(asked: Input, view: View, keeping: Keeping, spread: Spread) -> None:
-    if asked.all_checkpoints:
-        raise click.UsageError("--all-checkpoints is for the output of one training: give one --peft-dir")
+def _check(view: View, keeping: Keeping, spread: Spread) -> None:
     if view.layers or view.glob is not None or view.per_layer:
         raise click.UsageError("several adapters have one row each: leave out what is asked of single modules")
     if view.sort and view.sort.removeprefix("-") not in row.KEYS:

@@ -61,9 +61,9 @@ def measure(place: Path | Fetched, asked: Input) -> AuditRecord:
 
 
 def arguments(asked: Input) -> dict[str, Any]:
-    """The options of the audit, by the names of its parameters."""
+    """The options of the audit, by the names of its parameters; each as JSON has it."""
     return {
-        "initial": asked.initial,
+        "initial": None if asked.initial is None else str(asked.initial),
         "energy_level": asked.energy_level,
         "device": asked.device,
         "exact": asked.exact,
