@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from gradience.audit import cache_home
+from gradience import cache_home
 from gradience.audit.base.measured import ALGORITHM, Norms
 
 _LOG = logging.getLogger(__name__)
