@@ -79,5 +79,14 @@ def test_a_broken_expression_is_an_error(tmp_path: Path, key: str) -> None:
 
 def test_an_expression_that_takes_for_ever_is_refused(tmp_path: Path) -> None:
     """`re` tries every way of cutting the name into words before it finds no exclamation mark."""
-    with pytest.raises(AdapterError, match="regular expressions of its rank_pattern"):
+    with pytest.raises(AdapterError, match="keys of its rank_pattern takes too long"):
         Values(tmp_path, "rank_pattern", {r"([\w.]+)+!": 1}, 1, names=["model.layers.0.self_attn.q_proj"])
+
+
+@pytest.mark.slow
+def test_very_long_names_with_very_many_keys_are_refused(tmp_path: Path) -> None:
+    """Each part of a name may begin a match: their product must not take hours."""
+    names = [f"{i:04}.{'x.' * 480}y" for i in range(2_000)]
+    values = Values(tmp_path, "rank_pattern", {"x." * i + "y": 1 for i in range(480)}, 1, names=names)
+    with pytest.raises(AdapterError, match="keys of its rank_pattern takes too long"):
+        list(map(values.of, names))

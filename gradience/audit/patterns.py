@@ -14,11 +14,13 @@ import msgspec
 from gradience.audit import expressions
 from gradience.audit.expressions import BrokenError
 from gradience.audit.refusal import listed, quoted, refuse
+from gradience.errors import AdapterError
 
 # To a regular expression these are literal, but for the dot that is not escaped: any character.
 _PLAIN = re.compile(r"(\^?)((?:[A-Za-z0-9_.-]|\\[.-])+)\$?")
 _BEFORE, _AFTER = r"(.*\.)?(", ")$"
 _CROWD = 64  # forms of keys of one length; an adapter whose keys are paths has a few, and each costs every lookup
+_WORK = 100_000_000  # characters compared with those of plain keys: two seconds
 _LIMIT_S = 1.5  # for all regular expressions of one dictionary; PEFT would hang
 
 
@@ -44,26 +46,32 @@ class Lookup:
 
     Raises:
         BrokenError: a key is no regular expression; PEFT cannot load it either.
-        TimeoutError: to try the regular expressions takes too long.
+        TimeoutError: to try the regular expressions takes too long; PEFT would hang.
     """
 
     def __init__(self, keys: Mapping[str, object], names: Collection[str]) -> None:
         self._order = {key: place for place, key in enumerate(keys)}
         self._plain: dict[int, dict[_Form, dict[str, list[str]]]] = {}  # by length, form and text
         self._regexes = [key for key in keys if not self._tabled(key)]
+        self._work = 0
         patterns = [f"{_BEFORE}{key}{_AFTER}" for key in self._regexes]
         self._tried = expressions.matches(patterns, names, limit_s=_LIMIT_S) if patterns else {}
 
     def matches(self, name: str) -> list[str]:
-        """Every key that matches the module, in file order: PEFT takes the first."""
+        """Every key that matches the module, in file order: PEFT takes the first.
+
+        Raises:
+            TimeoutError: the keys and the names are so made that to compare them takes too long.
+        """
         if not self._order:
             return []
-        found = [
-            key
-            for length in (len(name), *(len(name) - place - 1 for place, char in enumerate(name) if char == "."))
-            for form, texts in self._plain.get(length, {}).items()
-            for key in texts.get(form.shaped(name), ())
-        ]
+        found = []
+        for length in (len(name), *(len(name) - place - 1 for place, char in enumerate(name) if char == ".")):
+            forms = self._plain.get(length, {})
+            self._work += len(forms) * length
+            found += [key for form, texts in forms.items() for key in texts.get(form.shaped(name), ())]
+        if self._work > _WORK:
+            raise TimeoutError
         if self._regexes:
             found += [self._regexes[place] for place in self._tried[name]]
         if not found and name in self._order:
@@ -91,7 +99,7 @@ class Values:
     def __init__(
         self, path: Path, field: str, values: Mapping[str, Any], default: float, *, names: Collection[str]
     ) -> None:
-        self._field, self._values, self._default = field, values, default
+        self._path, self._field, self._values, self._default = path, field, values, default
         self._unmatched = dict.fromkeys(values)
         self._overlaps: list[str] = []
         try:
@@ -101,12 +109,18 @@ class Values:
             wrong = f"{field} has the key {quoted(key)}, which is no regular expression"
             raise refuse(path, wrong, "mend the config; PEFT cannot load it") from error
         except TimeoutError as error:
-            wrong = f"to match the regular expressions of its {field} takes longer than {_LIMIT_S} s"
-            raise refuse(path, wrong, "name the modules by their plain paths there") from error
+            raise self._endless() from error
 
     def of(self, name: str) -> Any:
-        """The module's value: that of the first key in the file that matches it, as PEFT looks it up on loading."""
-        matches = self._lookup.matches(name)
+        """The module's value: that of the first key in the file that matches it, as PEFT looks it up on loading.
+
+        Raises:
+            AdapterError: to look it up takes too long.
+        """
+        try:
+            matches = self._lookup.matches(name)
+        except TimeoutError as error:
+            raise self._endless() from error
         for key in matches:
             self._unmatched.pop(key, None)
         if len({self._values[key] for key in matches}) > 1:
@@ -124,6 +138,10 @@ class Values:
         if self._unmatched:
             found.append(f"pattern_unmatched: keys of {self._field} match no module ({listed(list(self._unmatched))})")
         return found
+
+    def _endless(self) -> AdapterError:
+        wrong = f"to match the keys of its {self._field} takes too long"
+        return refuse(self._path, wrong, "name the modules by their plain paths there")
 
 
 def _wild(escaped: str) -> tuple[int, ...]:

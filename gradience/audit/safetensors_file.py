@@ -23,7 +23,7 @@ _SCALARS = {"F64": "<d", "F32": "<f", "F16": "<e", "BF16": "<f", "I64": "<q", "I
 _AGAIN = "fetch it or save it again"
 _MOST = 1 << 18  # tensors; three times those of the largest mixture-of-experts adapter
 _COLONS = 1 << 19  # in a header beside the four of each tensor: those of other tools' notes on a training
-_KEY = 1 << 12  # characters
+_KEY = 1 << 10  # characters; no path in a model is longer
 _DIMENSIONS = 16  # more than any layer has; bounds the cost of multiplying hostile shapes
 
 

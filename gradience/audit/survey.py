@@ -21,7 +21,7 @@ from gradience.audit.spectrum import Array
 _WORKERS = 8  # reading the file limits more of them
 _WORK_FLOP = 4e9  # a twentieth of a second of one core: less does not pay for a second worker
 _CHUNK_BYTES = 4 << 20  # of Grams solved together; the gain of a batch ends well below
-_RANK = 1024  # up to which a rank may be larger than the layer that it is for
+_RANK = 256  # up to which a rank may be larger than the layer that it is for
 _CHUNK = 32  # modules, so that workers share evenly and progress moves
 
 
