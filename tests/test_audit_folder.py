@@ -183,7 +183,7 @@ def test_the_step_is_that_of_the_checkpoint(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("state", "step"),
     [
-        ('{"global_step": 30, "log_history": [{"loss": NaN}]}', 30),
+        ('{"global_step": 30, "log_history": [{"loss": NaN, "grad_norm": -Infinity}]}', 30),
         ('{"global_step": "30"}', None),
         ("{", None),
         ("[" * 100_000, None),

@@ -334,6 +334,16 @@ def test_a_file_of_peft_is_no_adapter_alone(tmp_path: Path, name: str, path: str
     assert "give the directory that holds adapter_config.json" in refusal(file)
 
 
+def test_a_linked_file_is_told(tmp_path: Path) -> None:
+    """As with PEFT's files."""
+    saved(tmp_path / "elsewhere" / "a.safetensors", kohya(Q, (4, 32), (24, 4), alpha=1.0))
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "b.safetensors").symlink_to(tmp_path / "elsewhere" / "a.safetensors")
+    assert audit(tmp_path / "here").issues == (
+        "linked: files that are links to elsewhere were followed ('b.safetensors')",
+    )
+
+
 def test_broken_numbers_are_found_in_every_layout(mlx: tuple[Path, Tensors]) -> None:
     """NaN in a transposed factor too."""
     here, tensors = mlx

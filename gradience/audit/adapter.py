@@ -68,14 +68,14 @@ def _foreign(files: Files, layout: str) -> Adapter:
     found = foreign.LAYOUTS[layout].read(files.weights)
     step = files.step if found.info.step is None else found.info.step
     info = msgspec.structs.replace(found.info, peft_dir=files.given, step=step)
-    return Adapter(files=files, info=info, modules=found.modules, issues=found.issues)
+    return Adapter(files=files, info=info, modules=found.modules, issues=(*found.issues, *_elsewhere(files)))
 
 
 def _load(files: Files, settings: LoraConfig) -> Adapter:
     found = keys.sort(files.weights, _tensors(files.weights))
     _check_magnitudes(files.weights, settings, found)
     assembled = assembly.assemble((files.config, files.weights), settings, found.pairs)
-    issues = (*_left_out(files, settings, found), *_caveats(settings, assembled))
+    issues = (*_left_out(settings, found), *_elsewhere(files), *_caveats(settings, assembled))
     return Adapter(
         files=files, info=_info(files, settings, assembled.modules), modules=assembled.modules, issues=issues
     )
@@ -113,7 +113,7 @@ def _check_magnitudes(weights: Path, settings: LoraConfig, found: Keys) -> None:
         raise refuse(weights, wrong, "save the adapter again")
 
 
-def _left_out(files: Files, settings: LoraConfig, found: Keys) -> list[str]:
+def _left_out(settings: LoraConfig, found: Keys) -> list[str]:
     """What the file or the config holds beside the factors."""
     notes = {
         "no_prefix": not found.prefixed and f"the keys lack {keys.PREFIX!r}: PEFT would load an untrained adapter",
@@ -126,6 +126,13 @@ def _left_out(files: Files, settings: LoraConfig, found: Keys) -> list[str]:
         "trainable_tokens": found.token_rows and f"trained token rows are not audited ({listed(found.token_rows)})",
         "random_start": settings.init_lora_weights is False
         and "init_lora_weights is false: B @ A was not zero at the start, so it is more than what was learned",
+    }
+    return [f"{code}: {note}" for code, note in notes.items() if note]
+
+
+def _elsewhere(files: Files) -> list[str]:
+    """What lies in another place than asked."""
+    notes = {
         "linked": files.linked and f"files that are links to elsewhere were followed ({listed(files.linked)})",
         "other_adapters": files.others and f"adapters in sub-directories were not read ({listed(files.others)})",
     }

@@ -94,7 +94,8 @@ def _file(file: Path, given: str) -> Files:
     found = foreign.layout(file)
     if found is None:
         raise refuse(given, f"it is not a directory, and no file of {', '.join(foreign.LAYOUTS)}", home)
-    return Files(given, found.settings(file), file, layout=found.NAME)
+    linked = _linked(file.parent.resolve(), (file,))
+    return Files(given, found.settings(file), file, linked=linked, layout=found.NAME)
 
 
 def _without_weights(home: Path, given: str) -> Files:

@@ -1,9 +1,9 @@
 """What a Trainer leaves in its output directory: checkpoints by step, and the state that says which was the best."""
 
-import json  # accepts the bare NaN that a diverged run leaves in its log history
 import re
 from pathlib import Path
-from typing import Any
+
+import msgspec
 
 CONFIG = "adapter_config.json"
 STATE = "trainer_state.json"
@@ -11,7 +11,13 @@ STATE = "trainer_state.json"
 FOREIGN = ("pytorch_lora_weights.safetensors", "adapters.safetensors")  # the names that diffusers and mlx-lm look for
 
 _CHECKPOINT = re.compile(r"checkpoint-(\d{1,18})$|(\d{1,18})_adapters\.safetensors$")  # a folder, or a file of mlx-lm
-_STATE_LIMIT = 8 << 20  # bytes of a state file that are worth parsing for notes: it may take thirty times as many
+_STATE_LIMIT = 64 << 20  # bytes of a state file that are worth reading for notes
+_NO_JSON = (b"-Infinity", b"Infinity", b"NaN")  # what a diverged run leaves in its log
+
+
+class _State(msgspec.Struct, frozen=True):
+    global_step: int | None = None
+    best_model_checkpoint: str | None = None
 
 
 def home(folder: Path) -> Path | None:
@@ -43,28 +49,25 @@ def number_in(name: str) -> int | None:
 
 def best(steps: list[Path]) -> Path | None:
     """The one of these checkpoints that the last one's state names as the best by evaluation."""
-    named = _state(steps[-1]).get("best_model_checkpoint")
-    return next((path for path in steps if isinstance(named, str) and path.name == Path(named).name), None)
+    named = _state(steps[-1]).best_model_checkpoint
+    return next((path for path in steps if named is not None and path.name == Path(named).name), None)
 
 
 def step(folder: Path) -> int | None:
     """The optimiser step of the adapter in `folder`: from the name of its checkpoint, else from the state beside it."""
     here = folder.resolve()
     named = next((number for path in (here, here.parent) if (number := number_in(path.name)) is not None), None)
-    return named if named is not None else _global_step(folder)
+    return named if named is not None else _state(folder).global_step
 
 
-def _global_step(folder: Path) -> int | None:
-    found = _state(folder).get("global_step")
-    return found if isinstance(found, int) and not isinstance(found, bool) else None
-
-
-def _state(folder: Path) -> dict[str, Any]:
-    """Only notes: a state that cannot be read costs them, not the audit."""
+def _state(folder: Path) -> _State:
+    """Only notes: a state that cannot be read costs them, not the audit. Its long log is passed over, not kept."""
     file = folder / STATE
     try:
         usable = file.is_file() and file.stat().st_size <= _STATE_LIMIT  # a pipe would block
-        state = json.loads(file.read_bytes()) if usable else None
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return state if isinstance(state, dict) else {}
+        raw = file.read_bytes() if usable else b"{}"
+        for number in _NO_JSON:
+            raw = raw.replace(number, b"null")
+        return msgspec.json.decode(raw, type=_State)
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return _State()
