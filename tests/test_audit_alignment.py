@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from gradience.audit import alignment
+from gradience.audit import alignment, spectrum
 from gradience.audit.alignment import Core
 from gradience.audit.spectrum import Array
 
@@ -18,9 +18,9 @@ def _factors(seed: int, r: int, *, decay: float = 1.0, shape: tuple[int, int] = 
 
 
 def _cores(first: Factors, second: Factors) -> tuple[Core, Core]:
-    inputs = np.concatenate([first[0], second[0]])
-    outputs = np.concatenate([first[1].T, second[1].T])
-    return alignment.cores(inputs, outputs, first[0].shape[0])
+    right = spectrum.triangle(np.concatenate([first[0], second[0]]).T)
+    left = spectrum.triangle(np.concatenate([first[1], second[1]], axis=1))
+    return alignment.cores(left, right, first[0].shape[0])
 
 
 def _dense(factors: Factors) -> Array:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gradience.audit import measures, spectrum
+from gradience.audit import measures
 from gradience.audit.spectrum import Array
 
 ENERGY_LEVEL = 0.95  # the share of an update's energy that its leading directions hold, where their number is not given
@@ -53,9 +53,8 @@ class _Leading(NamedTuple):
     right: Array
 
 
-def cores(inputs: Array, outputs: Array, r: int) -> tuple[Core, Core]:
-    """Both updates in common bases; the first `r` rows of `inputs` (A) and `outputs` (Bᵀ) are those of the first."""
-    right, left = spectrum.triangle(inputs.T), spectrum.triangle(outputs.T)
+def cores(left: Array, right: Array, r: int) -> tuple[Core, Core]:
+    """Both updates in common bases, from the triangles of [B₁, B₂] and [A₁; A₂]ᵀ; `r` is the rank of the first."""
     first, second = (
         Core(left[:, part] @ right[:, part].T, _floor(left[:, part], right[:, part]))
         for part in (slice(None, r), slice(r, None))

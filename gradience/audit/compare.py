@@ -4,23 +4,17 @@ Both files stream: memory is that of the largest module. Weights are matched by 
 """
 
 import math
-from collections.abc import Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Iterator, Sequence
 from os import PathLike
-from typing import NamedTuple
 
-import msgspec
-import numpy as np
-
-from gradience.audit import alignment, blas, layers, survey
+from gradience.audit import alignment, layers, pairs, survey
 from gradience.audit.adapter import Adapter
 from gradience.audit.balance import raised
-from gradience.audit.bench import Bench, Wide
 from gradience.audit.compared import Comparison, ModuleComparison, OtherShape, PooledComparison
 from gradience.audit.module import Module
 from gradience.audit.opening import opened
-from gradience.audit.refusal import quoted, refuse
-from gradience.audit.spectrum import Array
+from gradience.audit.pairs import Aligned, Pair
+from gradience.audit.refusal import quoted
 from gradience.errors import InputError
 from gradience.references import Fetched
 
@@ -41,39 +35,16 @@ def compare(a: Place, b: Place, *, k: int | None = None) -> Comparison:
         return _compared(first, second, k)
 
 
-class _Pair(msgspec.Struct, frozen=True):
-    a: Module
-    b: Module
-
-    @property
-    def is_alike(self) -> bool:
-        """Whether both are updates of one shape."""
-        return _shape(self.a) == _shape(self.b)
-
-
-class _Side(msgspec.Struct, frozen=True):
-    """One adapter, and the bench that reads its factors."""
-
-    adapter: Adapter
-    bench: Bench
-
-
-class _Stack(NamedTuple):
-    """One side of both updates' factors, rows on rows; those of each are `values` * 2**`exponent`."""
-
-    values: Array
-    exponents: tuple[int, ...]
-
-
 def _compared(first: Adapter, second: Adapter, k: int | None) -> Comparison:
     for adapter in (first, second):
         survey.check_ranks(adapter)
     ours, theirs = _modules(first), _modules(second)
-    both = [_Pair(module, theirs[name]) for name, module in ours.items() if name in theirs]
-    alike = [pair for pair in both if pair.is_alike]
+    both = [Pair(module, theirs[name]) for name, module in ours.items() if name in theirs]
+    alike = [pair for pair in both if pair.shapes[0] == pair.shapes[1]]
     if not alike:
         raise _nothing_shared(first, second)
-    found = _measured((first, second), alike, k)
+    updates = pairs.aligned(first, second, alike)
+    found = [_module(pair, aligned, k) for pair, aligned in zip(alike, updates, strict=True)]
     return Comparison(
         a=first.info,
         b=second.info,
@@ -82,7 +53,7 @@ def _compared(first: Adapter, second: Adapter, k: int | None) -> Comparison:
         modules=tuple(found),
         only_in_a=tuple(name for name in ours if name not in theirs),
         only_in_b=tuple(name for name in theirs if name not in ours),
-        other_shapes=tuple(_other_shape(pair) for pair in both if not pair.is_alike),
+        other_shapes=tuple(_other_shapes(both)),
         issues=(*_noted("A", first), *_noted("B", second), *_other_base(first, second)),
     )
 
@@ -92,12 +63,11 @@ def _modules(adapter: Adapter) -> dict[str, Module]:
     return {module.name: module for module in adapter.modules if not module.is_copy}
 
 
-def _shape(module: Module) -> tuple[int, int]:
-    return module.out_features, module.in_features
-
-
-def _other_shape(pair: _Pair) -> OtherShape:
-    return OtherShape(name=pair.a.name, shape_a=_shape(pair.a), shape_b=_shape(pair.b))
+def _other_shapes(both: Sequence[Pair]) -> Iterator[OtherShape]:
+    for pair in both:
+        shape_a, shape_b = pair.shapes
+        if shape_a != shape_b:
+            yield OtherShape(name=pair.a.name, shape_a=shape_a, shape_b=shape_b)
 
 
 def _nothing_shared(first: Adapter, second: Adapter) -> InputError:
@@ -108,28 +78,10 @@ def _nothing_shared(first: Adapter, second: Adapter) -> InputError:
     )
 
 
-def _measured(adapters: tuple[Adapter, Adapter], pairs: Sequence[_Pair], k: int | None) -> list[ModuleComparison]:
-    modules = [pair.a for pair in pairs], [pair.b for pair in pairs]
-    with blas.one_thread(), ExitStack() as stack:
-        benches = [stack.enter_context(closing(Bench(its))) for its in modules]
-        sides = [_Side(adapter, bench) for adapter, bench in zip(adapters, benches, strict=True)]
-        return [_module(sides, pair, k) for pair in pairs]
-
-
-def _module(sides: Sequence[_Side], pair: _Pair, k: int | None) -> ModuleComparison:
-    both = list(zip(sides, (pair.a, pair.b), strict=True))
-    inputs = _stacked([(side, module, side.bench.inputs(module)) for side, module in both])
-    outputs = _stacked([(side, module, side.bench.outputs(module)) for side, module in both])
-    exponents = [sum(one) for one in zip(inputs.exponents, outputs.exponents, strict=True)]
-    highest = max(exponents)
-    first, second = (
-        core.times(raised(module.scale, exponent - highest))
-        for core, module, exponent in zip(
-            alignment.cores(inputs.values, outputs.values, pair.a.r), (pair.a, pair.b), exponents, strict=True
-        )
-    )
-    norms = [raised(core.norm, highest) for core in (first, second)]
-    distance = raised(alignment.distance(first, second), highest)
+def _module(pair: Pair, updates: Aligned, k: int | None) -> ModuleComparison:
+    first, second, exponent = updates
+    norms = [raised(core.norm, exponent) for core in (first, second)]
+    distance = raised(alignment.distance(first, second), exponent)
     shared = alignment.subspaces(first, second, k)
     return ModuleComparison(
         name=pair.a.name,
@@ -141,7 +93,7 @@ def _module(sides: Sequence[_Side], pair: _Pair, k: int | None) -> ModuleCompari
         norm_b=norms[1],
         cosine=alignment.cosine(first, second),
         distance=distance,
-        distance_floor=raised(first.floor + second.floor, highest),
+        distance_floor=raised(first.floor + second.floor, exponent),
         relative_distance=distance / norms[0] if norms[0] else None,
         k_a=shared.ks[0],
         k_b=shared.ks[1],
@@ -151,21 +103,6 @@ def _module(sides: Sequence[_Side], pair: _Pair, k: int | None) -> ModuleCompari
         right_overlap=alignment.overlap(shared.right),
         left_angles=shared.left,
         right_angles=shared.right,
-    )
-
-
-def _stacked(factors: Sequence[tuple[_Side, Module, Wide]]) -> _Stack:
-    """Copies: a bench reads the next factor over the last one.
-
-    Raises:
-        AdapterError: a factor is not finite.
-    """
-    for side, module, wide in factors:
-        if not survey.is_finite(wide.values):
-            wrong = f"NaN or infinity in {quoted(module.name)}"
-            raise refuse(side.adapter.files.weights, wrong, "the training diverged: compare an earlier checkpoint")
-    return _Stack(
-        np.concatenate([wide.values for _, _, wide in factors]), tuple(wide.exponent for _, _, wide in factors)
     )
 
 
