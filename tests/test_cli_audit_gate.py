@@ -66,6 +66,13 @@ def test_a_table_stays_a_table(adapter: Path, better: Path) -> None:
         (["--fail-on", "regression_modules"], 2, "give --baseline as well"),
         (["--baseline", "x", "--fail-on", "regress"], 2, "no severity and no code"),
         (["--baseline", "x", "--all-checkpoints"], 2, "held against one adapter"),
+        pytest.param(
+            ["--baseline", "runs:/1/a", "--tracking-uri", "sqlite:///none.db"],
+            1,
+            "cannot fetch",
+            marks=pytest.mark.slow,
+        ),
+        (["--baseline", "nowhere", "--tracking-uri", "x"], 2, "give --log-to as well"),
         (["--baseline", "nowhere"], 1, "cannot audit nowhere: there is no such directory"),
     ],
 )

@@ -173,6 +173,21 @@ def test_a_new_journal_is_a_run_that_ended_well(tmp_path: Path, record: AuditRec
     assert landing.land(landing.beside(adapter), found, advise(found)).added is False
 
 
+def test_the_journal_of_a_fetched_adapter_is_made_here(
+    tmp_path: Path, record: AuditRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under a name of the reference's own, and found again; its run says where the adapter is from."""
+    monkeypatch.chdir(tmp_path)
+    place = "hf://org/name@v1/checkpoint-5"
+    fetched = msgspec.structs.replace(record, adapter=msgspec.structs.replace(record.adapter, peft_dir=place))
+    landed = landing.land(landing.apart(place), fetched, advise(fetched))
+    assert landed.path.parent == Path()
+    assert landed.path.name.startswith("audit-org-name-v1-checkpoint-5-")
+    assert _events(landed.path)[0]["meta"] == {"adapter": place, "created_by": "gradience audit"}
+    assert landing.land(landing.apart(place), fetched, advise(fetched)).added is False
+    assert landing.apart("hf://org/name@v2/checkpoint-5").path != landed.path
+
+
 def test_the_planned_steps_are_those_of_the_run(tmp_path: Path) -> None:
     """What lets an early checkpoint be recognised; None where nothing is planned, or no run is there."""
     planned = landing.named(_journal(tmp_path / "a.jsonl", planned=1000))

@@ -63,7 +63,7 @@ def command(*, fail_on: str | None, **given: Any) -> None:
 
 def _run(asked: Input, view: View, keeping: Keeping, gate: Gate, fail_on: str | None) -> None:
     audit_view.check(view)
-    audit_keep.check(keeping, asked.peft_dir)
+    audit_keep.check(keeping, asked.peft_dir, gate.baseline or "")
     place = references.fetch(asked.peft_dir, tracker=keeping.tracking_uri)
     journal = audit_keep.journal(place, keeping)
     baseline = audit_gate.before(gate, asked, keeping.tracking_uri)
