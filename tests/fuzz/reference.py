@@ -16,6 +16,7 @@ from tests.fuzz.reference_file import UnknownError
 from tests.fuzz.reference_peft import Update
 
 _EPS: Final = float(np.finfo(np.float64).eps)
+_FINEST: Final = np.finfo(np.longdouble).eps
 _LEAST: Final = float(np.finfo(np.float64).smallest_subnormal)
 
 
@@ -71,11 +72,12 @@ def _spectrum(update: Update) -> tuple[list[float], float]:
     largest = np.abs(delta).max(initial=0)
     if not largest:
         return [], 0.0
+    formed = _FINEST * update.r * np.linalg.norm(update.b) * np.linalg.norm(update.a)  # a difference of equals is not 0
     unit = np.linalg.svd((delta / largest).astype(np.float64), compute_uv=False)
     factor = np.abs(np.longdouble(update.scale)) * largest
     with np.errstate(over="ignore"):
         sigma = [float(value) for value in (unit.astype(np.longdouble) * factor)]
-        error = float(8 * _EPS * math.sqrt(max(delta.shape)) * unit[0] * factor)
+        error = float((8 * _EPS * math.sqrt(max(delta.shape)) * unit[0] + formed / largest) * factor)
     if not math.isfinite(sigma[0]):
         raise UnknownError(f"{update.name}: the update overflows float64")
     return sigma, error + 4 * _LEAST
