@@ -129,6 +129,16 @@ def test_numbers_at_the_end_of_the_range_are_compared(a: Path, b: Path) -> None:
     assert found.overall.norm_a == pytest.approx(8e290, rel=1e-4)
 
 
+def test_a_scale_at_the_end_of_the_range_is_compared_or_refused(tmp_path: Path, save_adapter: SaveAdapter) -> None:
+    """An alpha makes the largest numbers of all; without any warning."""
+    large = save_adapter(tmp_path / "large", lora_alpha=1e300)
+    found = compare(large, large)
+    assert found.overall.cosine == pytest.approx(1.0)
+    beyond = save_adapter(tmp_path / "beyond", r=1, needed=1, lora_alpha=1.7e308)
+    with pytest.raises(AdapterError, match="too large for a number"):
+        compare(beyond, large)
+
+
 def test_what_an_adapter_leaves_out_is_noted(a: Path, tmp_path: Path, save_adapter: SaveAdapter) -> None:
     """With whose note it is; and that the bases differ, where both are named."""
     one = save_adapter(tmp_path / "one", base_model_name_or_path="org/x", bias="all")

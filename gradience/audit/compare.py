@@ -14,7 +14,7 @@ from gradience.audit.compared import Comparison, ModuleComparison, OtherShape, P
 from gradience.audit.module import Module
 from gradience.audit.opening import opened
 from gradience.audit.pairs import Aligned, Pair
-from gradience.audit.refusal import quoted
+from gradience.audit.refusal import quoted, refuse
 from gradience.errors import InputError
 from gradience.references import Fetched
 
@@ -45,10 +45,13 @@ def _compared(first: Adapter, second: Adapter, k: int | None) -> Comparison:
         raise _nothing_shared(first, second)
     updates = pairs.aligned(first, second, alike)
     found = [_module(pair, aligned, k) for pair, aligned in zip(alike, updates, strict=True)]
+    overall = _pooled(found)
+    if not math.isfinite(max(overall.norm_a, overall.norm_b, overall.distance)):
+        raise refuse(first.info.peft_dir, "an update is too large for a number", "check the alphas of both adapters")
     return Comparison(
         a=first.info,
         b=second.info,
-        overall=_pooled(found),
+        overall=overall,
         by_type=_by_type(found),
         modules=tuple(found),
         only_in_a=tuple(name for name in ours if name not in theirs),

@@ -4,6 +4,7 @@ Only triangles outlive a read, so memory is that of the largest pair. One side o
 so that experts read the factor that they share once.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from typing import NamedTuple
@@ -93,8 +94,9 @@ def _triangle(sides: Sequence[_Side], pair: Pair, read: Callable[[Bench, Module]
 
 
 def _aligned(pair: Pair, left: _Triangle, right: _Triangle) -> Aligned:
-    exponents = [sum(one) for one in zip(left.exponents, right.exponents, strict=True)]
-    highest = max(exponents)  # so that the larger update is the one that keeps its size
-    cores = zip(alignment.cores(left.values, right.values, pair.a.r), (pair.a, pair.b), exponents, strict=True)
-    first, second = (core.times(raised(module.scale, exponent - highest)) for core, module, exponent in cores)
+    scales = [math.frexp(module.scale) for module in (pair.a, pair.b)]
+    powers = [sum(one) for one in zip(left.exponents, right.exponents, (power for _, power in scales), strict=True)]
+    highest = max(powers)  # so that the larger update is the one that keeps its size
+    cores = zip(alignment.cores(left.values, right.values, pair.a.r), scales, powers, strict=True)
+    first, second = (core.times(raised(scale, power - highest)) for core, (scale, _), power in cores)
     return Aligned(first, second, highest)
