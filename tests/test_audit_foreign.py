@@ -109,6 +109,7 @@ def test_kohya_is_measured_with_the_alpha_of_each_module(tmp_path: Path) -> None
         (kohya(FF, (4, 8), (8, 4, 1, 1)), "do not fit"),
         (kohya(FF, (4, 8, 3, 3), (8, 4, 3, 3)), "do not fit"),
         ({f"{Q}.lora_down.bias": random(4)}, "no factor of a module"),
+        ({f"{Q}.scalar": torch.tensor(0.1)}, "no factor of a module"),
         (
             kohya("lora_te_x", (4, 8), (8, 4)) | kohya("lora_te1_x", (4, 8), (8, 4)),
             "the same module ('text_encoder.x')",
@@ -225,6 +226,7 @@ def test_diffusers_settings_that_make_no_sense_are_refused(tmp_path: Path, said:
     [
         ("unknown.q.lora_A.weight", "no factor of a module"),
         (TO_Q.replace("attn1", "attn1.processor") + ".lora_{}.weight", "same module"),
+        (TO_Q + ".magnitude_{}", "no factor of a module"),
     ],
 )
 def test_factors_of_diffusers_that_belong_nowhere_are_refused(tmp_path: Path, key: str, says: str) -> None:
@@ -315,6 +317,20 @@ def test_experts_of_mlx_are_refused_by_name(mlx: tuple[Path, Tensors]) -> None:
     switch = {"model.mlp.up_proj.lora_a": random(16, 8), "model.mlp.up_proj.lora_b": random(4, 12, 4)}
     saved(here / "adapters.safetensors", tensors | switch)
     assert "stacked experts" in refusal(here)
+
+
+def test_magnitudes_of_mlx_are_refused_whatever_its_config_says(mlx: tuple[Path, Tensors]) -> None:
+    """DoRA keeps them as `m` beside the factors."""
+    here, tensors = mlx
+    saved(here / "adapters.safetensors", {**tensors, f"{K_PROJ}.m": random(12)})
+    assert "k_proj.m', which is no factor" in refusal(here)
+
+
+def test_weights_that_mlx_trained_whole_are_no_lora(mlx: tuple[Path, Tensors]) -> None:
+    """The message is about the file: a directory was given."""
+    here, _ = mlx
+    saved(here / "adapters.safetensors", {f"{K_PROJ}.weight": random(12, 48)})
+    assert "adapters.safetensors: it holds no LoRA of" in refusal(here)
 
 
 def test_without_its_config_the_scale_of_mlx_is_not_known(mlx: tuple[Path, Tensors]) -> None:

@@ -93,7 +93,7 @@ def _file(file: Path, given: str) -> Files:
         raise refuse(given, "it is not a directory", home)
     found = foreign.layout(file)
     if found is None:
-        raise refuse(given, f"it is not a directory, and no file of {', '.join(foreign.LAYOUTS)}", home)
+        raise refuse(file, f"it holds no LoRA of {', '.join(foreign.LAYOUTS)}", home)
     linked = _linked(file.parent.resolve(), (file,))
     return Files(given, found.settings(file), file, linked=linked, layout=found.NAME)
 

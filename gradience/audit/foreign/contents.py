@@ -16,6 +16,8 @@ from gradience.audit.safetensors_file import Tensor
 ALPHA = ".alpha"
 
 _DAMAGED = "save it again, or fetch it again"
+_LIKE_FACTOR = re.compile(r"[._]lora")
+_OWN = ("weight", "bias")  # what an adapted layer has besides its factors
 
 
 class Contents(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,13 +58,13 @@ def check_keys(weights: Path, keys: Collection[str], refused: Iterable[tuple[str
             raise refuse(weights, f"it holds {what} ({quoted(found)})", "only plain pairs of LoRA are audited")
 
 
-def check_rest(weights: Path, keys: Iterable[str]) -> None:
-    """Refuse what looks like a factor and belongs to no pair.
+def check_rest(weights: Path, keys: Iterable[str], pairs: Collection[str]) -> None:
+    """Refuse what looks like a factor and belongs to no pair, or may change what the pair of its module means.
 
     Raises:
         AdapterError: a key does.
     """
-    found = next((key for key in keys if "lora" in key), None)
+    found = next((key for key in keys if _LIKE_FACTOR.search(key) or _is_strange(key, pairs)), None)
     if found is not None:
         wrong = f"it holds {quoted(found)}, which is no factor of a module that is known"
         raise refuse(weights, wrong, "only plain pairs of LoRA are audited")
@@ -131,6 +133,11 @@ def info(
         dtype=",".join(sorted({tensor.dtype for one in modules for tensor in one.tensors})),
         step=step,
     )
+
+
+def _is_strange(key: str, pairs: Collection[str]) -> bool:
+    module, _, own = key.rpartition(".")
+    return module in pairs and own not in _OWN
 
 
 def _check(weights: Path, name: str, pair: Pair) -> None:

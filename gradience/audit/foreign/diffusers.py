@@ -66,7 +66,7 @@ def read(weights: Path) -> Contents:
     modules = tuple(sorted(named, key=lambda module: natural(module.name)))
     convs = [name for name, pair in pairs.items() if pair.is_conv]
     rest = [key for key in tensors if not _FACTOR.fullmatch(key) and not key.endswith(contents.ALPHA)]
-    contents.check_rest(weights, rest)
+    contents.check_rest(weights, rest, found)
     notes = {
         "no_alpha": not fields
         and not alphas

@@ -65,7 +65,7 @@ def read(weights: Path) -> Contents:
     said = safetensors_file.metadata(weights)
     info = contents.info(NAME, (weights, weights), modules, base_model=said.get("ss_sd_model_name"), step=_steps(said))
     rest = [key for key in tensors if not _FACTOR.fullmatch(key) and not key.endswith(contents.ALPHA)]
-    contents.check_rest(weights, (key for key in rest if ".lora" in key))
+    contents.check_rest(weights, rest, pairs)
     return Contents(info=info, modules=tuple(modules), issues=_issues(rest, pairs, alphas))
 
 

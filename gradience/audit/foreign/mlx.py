@@ -66,7 +66,7 @@ def read(weights: Path) -> Contents:
         for name, pair in sorted(pairs.items(), key=lambda item: natural(item[0]))
     )
     rest = [key for key in tensors if not _FACTOR.fullmatch(key)]
-    contents.check_rest(weights, rest)
+    contents.check_rest(weights, rest, pairs)
     return Contents(
         info=contents.info(
             NAME, (settings(weights), weights), modules, base_model=said.model, step=trainer.number_in(weights.name)
