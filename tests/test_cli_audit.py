@@ -77,6 +77,13 @@ def test_rows_are_given_on_request(adapter: Path, asked: list[str], rows: int | 
     assert (None if layers is None else len(layers["layer_rows"])) == rows
 
 
+def test_a_path_that_is_no_text_still_makes_one_document(adapter: Path) -> None:
+    """JSON is UTF-8, whatever the names of files are made of."""
+    odd = adapter.rename(adapter.with_name(os.fsdecode(b"odd\xff")))
+    printed = _audit(odd, "--json").stdout_bytes.decode()
+    assert json.loads(printed)["peft_dir"].endswith("odd\\udcff")
+
+
 def test_json_is_short_for_format_json(adapter: Path) -> None:
     """The same document; what contradicts it is a usage error."""
     assert _audit(adapter, "--format", "json").stdout == _audit(adapter, "--json").stdout

@@ -28,7 +28,10 @@ fail_on_option: Callable[[_F], _F] = click.option(
 
 
 def document(value: Mapping[str, Any]) -> None:
-    """One strict JSON document on stdout: a number that JSON has no word for is null."""
+    """One strict JSON document on stdout: a number that JSON has no word for is null.
+
+    Bytes of a file's name that are no text are marked.
+    """
     click.echo(json.dumps(_strict(value), indent=2, ensure_ascii=False, allow_nan=False))
 
 
@@ -85,6 +88,8 @@ def no_slip(bar: str | None, codes: Iterable[str]) -> None:
 def _strict(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
     if isinstance(value, Mapping):
         return {str(key): _strict(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
