@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
+from gradience import __version__
 from gradience.audit import columns
 from gradience.audit.record import AUDIT_VERSION, AuditRecord
 from gradience.errors import InputError
@@ -51,8 +52,9 @@ class Cache:
 
 
 def key(fingerprint: str, *facts: Any) -> str:
-    """The name of an audit: of which bytes, with which options, by which version of the measures."""
-    said = msgspec.json.encode([fingerprint, AUDIT_VERSION, _shape(), *facts], order="deterministic", enc_hook=str)
+    """The name of an audit: of which bytes, with which options, by which release: each may mend a number."""
+    measures = (__version__, AUDIT_VERSION, _shape())
+    said = msgspec.json.encode([fingerprint, measures, *facts], order="deterministic", enc_hook=str)
     return hashlib.sha256(said).hexdigest()
 
 
