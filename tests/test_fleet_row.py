@@ -24,15 +24,17 @@ def test_a_row_holds_what_a_table_is_searched_and_sorted_by(make_record: MakeRec
 
 
 def test_most_surplus_comes_first_and_the_refused_last() -> None:
-    """Equals by name, so that a table is the same whoever was ready first."""
+    """Equals by name, so that a table is the same whoever was ready first, and checkpoints follow each other."""
     rows = [
+        Row(name="d/10", peft_dir="hub/d/10", verdict="ok", surplus_params=0),
+        Row(name="d/9", peft_dir="hub/d/9", verdict="ok", surplus_params=0),
         row.refused("z", "hub/z", "cannot audit"),
         Row(name="b", peft_dir="hub/b", verdict="ok", surplus_params=1),
         Row(name="a", peft_dir="hub/a", verdict="ok", surplus_params=1),
         Row(name="c", peft_dir="hub/c", verdict="ok", surplus_params=5),
         row.refused("y", "hub/y", "cannot audit"),
     ]
-    assert [one.name for one in row.by_surplus(rows)] == ["c", "a", "b", "y", "z"]
+    assert [one.name for one in row.by_surplus(rows)] == ["c", "a", "b", "d/9", "d/10", "y", "z"]
 
 
 def test_a_name_is_what_tells_an_adapter_from_the_others() -> None:

@@ -7,6 +7,7 @@ from typing import Final, Literal
 import msgspec
 
 from gradience import references
+from gradience.audit.module import natural
 from gradience.audit.record import AuditRecord
 from gradience.policy import audit_event
 from gradience.policy.advice import Advice, Verdict
@@ -68,8 +69,8 @@ def refused(name: str, place: str, why: str) -> Row:
 
 
 def by_surplus(rows: Sequence[Row]) -> list[Row]:
-    """Most surplus parameters first, refused ones last."""
-    return sorted(rows, key=lambda row: (row.surplus_params is None, -(row.surplus_params or 0), row.name))
+    """Most surplus parameters first, refused ones last; equals by name, checkpoint-9 before checkpoint-10."""
+    return sorted(rows, key=lambda row: (row.surplus_params is None, -(row.surplus_params or 0), natural(row.name)))
 
 
 def names(places: Sequence[str]) -> dict[str, str]:
