@@ -84,11 +84,11 @@ def _check(view: View, keeping: Keeping, spread: Spread) -> None:
         raise click.UsageError(f"--sort {view.sort} is for the modules of one adapter; one of {', '.join(row.KEYS)}")
     if keeping.append or keeping.telemetry:
         raise click.UsageError(
-            "--append and --telemetry name the journal of one adapter, and there are several: give one of them, or"
-            " --log-to, which finds the journal of each"
+            "--append and --telemetry name the journal of one adapter, and a table has several: give one of them, as"
+            " text, csv or json; or --log-to, which finds the journal of each"
         )
     if keeping.run:
-        raise click.UsageError("--run names one tracked run, and there are several adapters: give one of them")
+        raise click.UsageError("--run names one tracked run, and a table has several adapters: give one of them")
     if (spread.parallel_backend == "dask") != (spread.address is not None):
         raise click.UsageError("--parallel-backend dask and --address tcp://HOST:PORT need each other")
 
