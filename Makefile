@@ -38,9 +38,9 @@ test: $(VENV)/installed-test
 	$(VENV)/bin/pytest
 
 bench: $(VENV)/installed-test
-	@$(PIP) -e ".[bench]"
-	@for bench in tests/benchmarks/bench_*.py; do echo; echo "== $$bench"; \
-		$(VENV)/bin/python -m tests.benchmarks.$$(basename $$bench .py) || exit 1; done
+	@$(PIP) -e ".[bench]" || echo "the neighbour of the auditor could not be installed: it is left out"
+	@missed=0; for bench in tests/benchmarks/bench_*.py; do echo; echo "== $$bench"; \
+		$(VENV)/bin/python -m tests.benchmarks.$$(basename $$bench .py) || missed=1; done; exit $$missed
 
 fuzz: $(VENV)/installed-test
 	$(VENV)/bin/python -m tests.fuzz $(FUZZ)

@@ -13,7 +13,7 @@ STORED: Final[dict[str, np.dtype[Any]]] = {
     "BF16": np.dtype("<u2"), "F8_E4M3": np.dtype("u1"), "F8_E5M2": np.dtype("u1"),
 }  # fmt: skip
 
-_BLOCK = 1 << 15  # numbers that pass through the cache together
+_BLOCK = 1 << 16  # numbers that pass through a core's cache together
 
 
 def widen(stored: NDArray[Any], dtype: str, out: Array) -> None:
