@@ -2,6 +2,8 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gradience.audit import alignment, spectrum
 from gradience.audit.alignment import Core
@@ -61,6 +63,34 @@ def test_close_updates_keep_their_distance(apart: float) -> None:
     one, other = _cores(first, second)
     wanted = apart * float(np.linalg.norm(_dense(change)))
     assert abs(alignment.distance(one, other) - wanted) <= one.floor + other.floor < 1e-10
+
+
+@given(
+    ranks=st.tuples(st.integers(1, 6), st.integers(1, 6)),
+    decays=st.tuples(st.floats(0.01, 1.0), st.floats(0.01, 1.0)),
+    shape=st.tuples(st.integers(1, 12), st.integers(1, 12)),
+    size=st.floats(1e-30, 1e30),
+    seed=st.integers(0, 1000),
+)
+def test_any_two_updates_are_compared_as_if_they_were_formed(
+    ranks: tuple[int, int], decays: tuple[float, float], shape: tuple[int, int], size: float, seed: int
+) -> None:
+    """Within the bounds that are given: of any rank, shape, spectrum and size."""
+    first = _factors(seed, ranks[0], decay=decays[0], shape=shape)
+    second = _factors(seed + 1, ranks[1], decay=decays[1], shape=shape)
+    second = (second[0] * size, second[1])
+    one, other = _cores(first, second)
+    dense1, dense2 = _dense(first), _dense(second)
+    bound = one.floor + other.floor
+    assert abs(one.norm - np.linalg.norm(dense1)) <= one.floor
+    assert abs(other.norm - np.linalg.norm(dense2)) <= other.floor
+    assert abs(alignment.distance(one, other) - np.linalg.norm(dense1 - dense2)) <= bound
+    cosine = alignment.cosine(one, other)
+    assert cosine is not None
+    slack = one.floor / one.norm + other.floor / other.norm
+    assert abs(cosine - (dense1 * (dense2 / one.norm / other.norm)).sum()) <= 2 * slack + 1e-14
+    found = alignment.subspaces(one, other)
+    assert all(0 <= angle <= 90 for angle in (*found.left, *found.right))
 
 
 def test_small_angles_keep_their_digits() -> None:

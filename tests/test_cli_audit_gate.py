@@ -73,6 +73,7 @@ def test_a_table_stays_a_table(adapter: Path, better: Path) -> None:
             marks=pytest.mark.slow,
         ),
         (["--baseline", "nowhere", "--tracking-uri", "x"], 2, "give --log-to as well"),
+        (["--baseline", "nowhere.json"], 1, "cannot compare with nowhere.json: it cannot be read (No such file"),
         (["--baseline", "nowhere"], 1, "cannot audit nowhere: there is no such directory"),
     ],
 )

@@ -99,3 +99,9 @@ def test_a_folder_that_cannot_be_looked_into_is_not_passed_over(hub: Path) -> No
     """It is handed on, and the audit says that it cannot be read."""
     (hub / "c").mkdir(mode=0)
     assert search.find(["hub"]).adapters[-1] == "hub/c"
+
+
+@pytest.mark.parametrize("place", ["hf://org/name", "https://host/a?sig=*", "s3://b/" + "a" * 5000, "a" * 5000])
+def test_what_is_no_path_here_is_one_place(place: str) -> None:
+    """A reference is for its resolver; a name that no file can have is for the audit to refuse."""
+    assert search.find([place]) == Found((place,), several=False)

@@ -17,7 +17,9 @@ from gradience.audit.targets import Targets
 DTYPES = frozenset({"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"})  # those of factors
 _GATHER = "gather the parameters (DeepSpeed ZeRO-3, FSDP) and save the adapter again"
 _OTHER_RUN = "put the config of this training run beside it"
-_MOST_EXPERTS = 1 << 16  # in all layers, more than any model has; each costs a row of the audit, and a hostile file may hold very many
+_MOST_EXPERTS = (
+    1 << 16
+)  # in all layers, more than any model has; each costs a row of the audit, and a hostile file may hold very many
 _WRAPPED = ".base_layer"
 _OUT_PROJ = ".base_layer.out_proj"  # MultiheadAttention is wrapped as a whole, and its output projection inside it
 

@@ -81,7 +81,7 @@ def before(gate: Gate, asked: Input, tracker: str | None) -> Facts | None:
     if gate.baseline is None:
         return None
     place = references.fetch(gate.baseline, tracker=tracker)
-    if place.folder.is_file() and place.folder.suffix == ".json":
+    if place.folder.suffix == ".json":
         return regression.read(_content(place.folder), gate.baseline)
     return regression.of(audit_input.measure(place, msgspec.structs.replace(asked, base_model=None)))
 

@@ -1,5 +1,6 @@
 """Where `gradience audit` keeps an audit: the options for it, the journal, and the trackers after that."""
 
+import os
 from pathlib import Path
 from typing import Any, Final
 
@@ -76,7 +77,7 @@ def journal(place: Fetched, keeping: Keeping) -> landing.Journal | None:
     if keeping.telemetry:
         return landing.at(keeping.telemetry)
     # A place that is not there is the audit's to refuse.
-    if not keeping.log_to or not place.folder.exists():
+    if not keeping.log_to or not os.access(place.folder, os.F_OK):
         return None
     return landing.beside(place.folder) if place.is_local else landing.apart(place.shown)
 

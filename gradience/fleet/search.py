@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from gradience import references
 from gradience.audit import folder, foreign, trainer
 from gradience.errors import AdapterError
 
@@ -34,6 +35,15 @@ def find(places: Sequence[str]) -> Found:
 
 
 def _meant(place: str) -> list[str]:
+    if references.parse(place):
+        return [place]
+    try:
+        return _found(place)
+    except OSError:  # a name that is too long for any file
+        return [place]
+
+
+def _found(place: str) -> list[str]:
     if glob.has_magic(place) and not Path(place).exists():
         matches = sorted(glob.iglob(place, recursive=True))  # noqa: PTH207 - Path.glob takes no absolute pattern
         return [found for match in matches for found in _in(match)] or [place]
