@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from gradience.errors import ExtraMissingError, InputError
+from gradience.fleet import cluster as dask
 from gradience.fleet import crew, row, search, work
 from gradience.fleet.crew import Crew
 from gradience.fleet.row import Row
@@ -69,7 +70,7 @@ def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch, crew_: Crew
 def test_a_cluster_that_is_not_there_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     """Within a bounded time."""
     pytest.importorskip("distributed")
-    monkeypatch.setattr(crew, "CONNECT_S", 0.5)
+    monkeypatch.setattr(dask, "CONNECT_S", 0.5)
     with pytest.raises(
         InputError, match=r"^cannot reach a Dask scheduler at tcp://127\.0\.0\.1:9: .*check the address$"
     ):
@@ -87,15 +88,21 @@ def test_several_processes_say_what_one_says(names: dict[str, str], tmp_path: Pa
     assert sorted(answer.source for answer in found) == ["cache"] * 5 + ["refused"]
 
 
-@pytest.mark.slow
-def test_a_process_that_is_killed_ends_the_batch_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As the kernel does where memory is short: no hang, no traceback, and a way to go on."""
-    pytest.importorskip("joblib")
+@pytest.fixture
+def _deadly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever works is killed, as the kernel does where memory is short."""
 
     def die(*_: object) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
     monkeypatch.setattr(work, "answer", die)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_deadly")
+def test_a_process_that_is_killed_ends_the_batch_in_one_line() -> None:
+    """No hang, no traceback, and a way to go on."""
+    pytest.importorskip("joblib")
     with pytest.raises(InputError, match=r"^cannot audit all 2 adapters: a worker process was killed.*fewer --jobs$"):
         list(crew.answers({"a": "a", "b": "b"}, Order(arguments={}), Crew(jobs=2)))
 
@@ -104,6 +111,7 @@ def test_a_process_that_is_killed_ends_the_batch_in_one_line(monkeypatch: pytest
 def cluster() -> Iterator[str]:
     """The address of a Dask cluster of two worker processes on this machine."""
     distributed = pytest.importorskip("distributed")
+    import_module("dask").config.set({"distributed.scheduler.allowed-failures": 0})
     with distributed.LocalCluster(n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None) as here:
         yield here.scheduler_address
 
@@ -123,3 +131,13 @@ def test_a_dask_cluster_says_what_one_process_says(names: dict[str, str], cluste
     assert sorted(json.loads(line)["name"] for line in done.stdout.splitlines()) == sorted(names.values())
     with import_module("distributed").Client(cluster, set_as_default=False) as client:
         assert len(client.ncores()) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_deadly")
+def test_a_worker_of_the_cluster_that_is_killed_ends_the_batch_in_one_line(cluster: str) -> None:
+    """Joblib alone would wait for ever."""
+    with pytest.raises(
+        InputError, match=r"^cannot audit on the Dask cluster at tcp://.*KilledWorker.* what is done is kept$"
+    ):
+        list(crew.answers({"a": "a", "b": "b"}, Order(arguments={}), Crew(backend="dask", address=cluster)))

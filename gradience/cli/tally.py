@@ -33,7 +33,8 @@ class Tally:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.clear()
-        output.talk(f"Audited {self._text()}")
+        if error is None or self._counts:
+            output.talk(f"Audited {self._text()}")
         if self._unkept:
             output.talk(f"{self._unkept} audits could not be kept for another time: is the disk of the cache full?")
 

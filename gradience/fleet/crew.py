@@ -4,22 +4,23 @@ joblib is imported only for more than one process. Answers come as they are read
 no more work is out than the workers can take up soon.
 """
 
+import warnings
 from collections.abc import Iterator, Mapping
 from concurrent.futures import BrokenExecutor
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import msgspec
 
-from gradience.errors import ExtraMissingError, InputError
-from gradience.fleet import work
+from gradience.errors import InputError
+from gradience.fleet import cluster, optional, work
 from gradience.fleet.work import Answer, Order
 
 Backend = Literal["loky", "dask"]
 
-CONNECT_S: Final = 20.0
 _IDLE_S: Final = 10  # after which an idle process ends; those of a batch that was killed have no other way
+_STOPPED: Final = ".*still being processed by the workers"  # whoever no longer listens knows
 _MANY: Final = 64  # adapters from which on more processes pay for their start, of some seconds each
 
 
@@ -39,7 +40,7 @@ def answers(names: Mapping[str, str], order: Order, crew: Crew) -> Iterator[Answ
         InputError: the cluster cannot be reached, or a worker was killed.
     """
     if crew.backend == "dask":
-        return _on_cluster(names, order, crew.address)
+        return cluster.answers(names, order, str(crew.address))
     jobs = _jobs(crew.jobs, len(names))
     return _in_processes(names, order, jobs) if jobs > 1 else _here(names, order)
 
@@ -57,44 +58,13 @@ def _here(names: Mapping[str, str], order: Order) -> Iterator[Answer]:
 
 
 def _in_processes(names: Mapping[str, str], order: Order, jobs: int) -> Iterator[Answer]:
-    joblib = _needed("joblib", "several processes")
+    joblib = optional.needed("joblib", "several processes")
     # One thread each: this sets the variables that the survey and every numerical library below it obey.
     with joblib.parallel_config("loky", n_jobs=jobs, inner_max_num_threads=1, idle_worker_timeout=_IDLE_S):
         parallel = joblib.Parallel(return_as="generator_unordered")
+    warnings.filterwarnings("ignore", _STOPPED)
     try:
-        yield from parallel(_calls(joblib, names, order))
+        yield from parallel(joblib.delayed(work.answer)(place, name, order) for place, name in names.items())
     except BrokenExecutor as error:
         reason = "a worker process was killed, perhaps for memory; what is done is kept: go on with fewer --jobs"
         raise InputError(f"cannot audit all {len(names)} adapters: {reason}") from error
-
-
-def _on_cluster(names: Mapping[str, str], order: Order, address: str | None) -> Iterator[Answer]:
-    joblib, distributed = (_needed(name, "a Dask cluster") for name in ("joblib", "distributed"))
-    with _client(distributed, address) as client:
-        with joblib.parallel_config("dask", client=client, wait_for_workers_timeout=CONNECT_S):
-            parallel = joblib.Parallel(return_as="generator_unordered")
-        try:
-            yield from parallel(_calls(joblib, names, order))
-        except (OSError, distributed.KilledWorker) as error:
-            raise InputError(f"cannot audit on the Dask cluster at {address}: {error}") from error
-
-
-def _client(distributed: Any, address: str | None) -> Any:
-    try:
-        return distributed.Client(address, timeout=CONNECT_S, set_as_default=False)
-    except (OSError, ValueError) as error:
-        mend = "start `dask scheduler` and `dask worker`, or check the address"
-        raise InputError(f"cannot reach a Dask scheduler at {address}: {error}; {mend}") from error
-
-
-def _calls(joblib: Any, names: Mapping[str, str], order: Order) -> Iterator[Any]:
-    return (joblib.delayed(work.answer)(place, name, order) for place, name in names.items())
-
-
-def _needed(library: str, what: str) -> Any:
-    try:
-        return import_module(library)
-    except ImportError as error:
-        raise ExtraMissingError(
-            f"cannot audit in {what}: {library!r} is not installed: pip install {library}"
-        ) from error
