@@ -112,7 +112,7 @@ def cluster() -> Iterator[str]:
     """The address of a Dask cluster of two worker processes on this machine."""
     distributed = pytest.importorskip("distributed")
     import_module("dask").config.set({"distributed.scheduler.allowed-failures": 0})
-    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None) as here:
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=":0") as here:
         yield here.scheduler_address
 
 
