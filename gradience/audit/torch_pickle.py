@@ -5,7 +5,8 @@ memory are those of the pickle's own length.
 """
 
 import pickletools
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterable
 from typing import Any, BinaryIO, Final
 
 import msgspec
@@ -57,13 +58,11 @@ def read(file: BinaryIO) -> Any:
     """
     machine = _Machine()
     try:
-        for opcode, argument, _ in pickletools.genops(file):
-            if opcode.name == "STOP":
-                return machine.pop()
-            machine.step(opcode.name, argument)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what is odd in a text of the pickle is refused, or harmless
+            return machine.run(pickletools.genops(file))
     except (IndexError, KeyError, TypeError, AttributeError, StopIteration) as error:
         raise ValueError("the pickle is damaged") from error
-    raise ValueError("the pickle has no end")
 
 
 class _Mark:
@@ -75,10 +74,17 @@ class _Machine:
         self._stack: list[Any] = []
         self._memo: dict[int, Any] = {}
 
+    def run(self, operations: Iterable[tuple[pickletools.OpcodeInfo, Any, int | None]]) -> Any:
+        for opcode, argument, _ in operations:
+            if opcode.name == "STOP":
+                return self.pop()
+            self._step(opcode.name, argument)
+        raise ValueError("the pickle has no end")
+
     def pop(self) -> Any:
         return self._stack.pop()
 
-    def step(self, name: str, argument: Any) -> None:
+    def _step(self, name: str, argument: Any) -> None:
         if name in _PUSHED:
             self._stack.append(argument)
         elif name in _MADE:
