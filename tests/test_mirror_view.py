@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gradience.audit.record import AuditRecord
+from gradience.audit.record import AuditRecord, AuditSummary
 from gradience.mirror import view
 from gradience.mirror.history import History
 from gradience.mirror.sink import Batch, Position
@@ -81,7 +81,18 @@ def test_a_deeper_model_has_no_more_charts(make_record: Callable[..., AuditRecor
         payload = json.loads(json.dumps(audit_event.metrics(audit, advise(audit))))
         found.append(set(values(record("metrics", kind="lora_audit", metrics=payload))))
     assert found[0] == found[1]
-    assert len(found[0]) < 200
+    assert len(found[0]) < 60
+
+
+def test_a_chart_of_an_audit_is_a_measure_that_its_text_shows(make_record: Callable[..., AuditRecord]) -> None:
+    """Details stay in audit.json, for the whole and for each type; what is left out is a field that exists."""
+    audit = make_record({"layers.0.q_proj": [2.0, 1.0], "layers.0.up_proj": [2.0, 1.0]})
+    payload = json.loads(json.dumps(audit_event.metrics(audit, advise(audit))))
+    found = values(record("metrics", kind="lora_audit", metrics=payload))
+    assert not {key.rpartition("/")[2] for key in found} & set(view._DETAILS)
+    assert {"lora_audit/rank_waste", "lora_audit/attn/utilization_mean", "lora_audit/mlp/energy_share"} <= set(found)
+    fields = {*payload, *AuditSummary.__struct_fields__}
+    assert [name for name in (*view._DETAILS, *view._TABLES) if name not in fields] == []
 
 
 def test_a_point_without_a_step_stands_at_zero() -> None:

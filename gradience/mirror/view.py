@@ -26,7 +26,18 @@ _RESERVED: Final = (RUN_ID_TAG, CURSOR_TAG)
 
 _UNFOLDED: Final = ("by_type",)  # a level of the audit that its children do without: lora_audit/attn/...
 # Facts for an artifact, no curves: a value for each module or layer would be hundreds of charts.
-_TABLES: Final = {"lora_audit": ("modules", "by_layer", "by_target", "adapter", "audit_version")}
+_TABLES: Final = ("modules", "by_layer", "by_target", "adapter", "audit_version", "energy_level", "current_r")
+# What the text of an audit has with --verbose only, or not at all: with a chart for each, nobody finds the loss.
+_DETAILS: Final = (
+    "participation_ratio_mean", "nuclear_rank_mean", "delta_nuclear_norm", "sigma_1_over_2_p50", "sigma_r_over_1_p50",
+    "ab_norm_ratio_p50", "ab_imbalance_mean", "excess_norm_p50", "stable_rank_median", "stable_rank_weighted_mean",
+    "energy_rank_p50", "delta_sigma_max_scaled_mean", "delta_sigma_max_scaled_p50", "delta_sigma_max_scaled_p90",
+    "delta_frob_norm_scaled_mean", "delta_frob_norm_scaled_p50", "delta_frob_norm_scaled_p90",
+    "suggested_r_global_median", "suggested_r_global_90", "n_layers_with_udr", "udr_mean", "udr_f_mean",
+    "sdi_mean", "sdi_p90", "fraction_udr_gt_0_1", "fraction_udr_gt_0_3",
+)  # fmt: skip
+_LEFT_OUT: Final = {"lora_audit": frozenset((*_TABLES, *_DETAILS))}
+_NOTHING: Final[frozenset[str]] = frozenset()
 _COLONS: Final = 5  # one after each key of the envelope
 _STEP_KEYS: Final = frozenset((*ENVELOPE, *TrainStep.__struct_fields__))
 
@@ -136,8 +147,7 @@ def _values(record: Record) -> Iterable[tuple[str, float]]:
     if isinstance(event, Eval):
         return _numbers(f"eval/{event.split}", event.metrics)
     if isinstance(event, Metrics):
-        tables = _TABLES.get(event.kind, ())
-        return _numbers(event.kind, {key: value for key, value in event.metrics.items() if key not in tables})
+        return _numbers(event.kind, event.metrics, _LEFT_OUT.get(event.kind, _NOTHING))
     return ()
 
 
@@ -176,12 +186,13 @@ def _may_have_extras(raw: bytes, event: TrainStep) -> bool:
     return raw.count(b":") != _COLONS + known
 
 
-def _numbers(key: str, value: Any) -> Iterator[tuple[str, float]]:
+def _numbers(key: str, value: Any, left_out: frozenset[str] = _NOTHING) -> Iterator[tuple[str, float]]:
     if isinstance(value, int | float):
         yield key, _float(value)
     elif isinstance(value, Mapping):
         for name, child in value.items():
-            yield from _numbers(key if name in _UNFOLDED else f"{key}/{name}", child)
+            if name not in left_out:
+                yield from _numbers(key if name in _UNFOLDED else f"{key}/{name}", child, left_out)
 
 
 def _float(value: float) -> float:
