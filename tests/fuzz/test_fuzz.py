@@ -1,5 +1,7 @@
 """A short fuzz run: `make fuzz` makes it long."""
 
+import sys
+
 import pytest
 
 from tests.fuzz import command, corpus, fuzz
@@ -8,6 +10,7 @@ from tests.fuzz.mutation import REGISTER, SAFE
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="memory is measured through /proc"),
     pytest.mark.filterwarnings("ignore"),  # torch's, about the odd things that are made here on purpose
 ]
 SEED = 1
