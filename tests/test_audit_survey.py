@@ -244,3 +244,20 @@ def test_a_rank_far_beyond_its_layer_is_refused(tmp_path: Path) -> None:
     (tmp_path / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 30_000}))
     with pytest.raises(AdapterError, match="rank 30000, but the layer is 2 x 1"):
         survey.measure(adapter.load(tmp_path))
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_directions_of_very_different_make_do_not_drown_each_other(tmp_path: Path, exact: bool) -> None:
+    """One large row of A and one large column of B that never meet: the floor is that of what is multiplied."""
+    tensors = drawn()
+    truth = spectra(survey.measure(adapter.load(write(tmp_path / "plain", tensors)), exact=exact))
+    for key in tensors:
+        powers = torch.tensor([2.0**100, 2.0**-100, *[1.0] * 6])
+        tensors[key] = tensors[key] * (powers[:, None] if ".lora_A." in key else 1 / powers)
+    found = spectra(survey.measure(adapter.load(write(tmp_path / "uneven", tensors)), exact=exact))
+    assert found == pytest.approx(truth, rel=1e-9)
+
+
+def spectra(measured: Measured) -> list[float]:
+    """All singular values, module after module."""
+    return [value for spectrum in measured.spectra for value in spectrum.values]

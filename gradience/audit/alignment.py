@@ -12,11 +12,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gradience.audit import measures
+from gradience.audit import measures, spectrum
 from gradience.audit.spectrum import Array
 
 ENERGY_LEVEL = 0.95  # the share of an update's energy that its leading directions hold, where their number is not given
-_ROUNDING = float(np.finfo(np.float64).eps)
 
 
 class Core(NamedTuple):
@@ -56,7 +55,7 @@ class _Leading(NamedTuple):
 def cores(left: Array, right: Array, r: int) -> tuple[Core, Core]:
     """Both updates in common bases, from the triangles of [B₁, B₂] and [A₁; A₂]ᵀ; `r` is the rank of the first."""
     first, second = (
-        Core(left[:, part] @ right[:, part].T, _floor(left[:, part], right[:, part]))
+        Core(left[:, part] @ right[:, part].T, spectrum.exact_floor(left[:, part], right[:, part]))
         for part in (slice(None, r), slice(r, None))
     )
     return first, second
@@ -114,8 +113,3 @@ def _leading(core: Core, k: int | None) -> _Leading:
     k = min(wanted, sum(value > core.floor for value in values))
     gap = 1.0 - (values[k] / values[k - 1] if k < len(values) else 0.0) if k else None
     return _Leading(k, gap, left[:, :k], right[:k].T)
-
-
-def _floor(left: Array, right: Array) -> float:
-    r = left.shape[1]
-    return float(4 * _ROUNDING * r * np.linalg.norm(left) * np.linalg.norm(right))

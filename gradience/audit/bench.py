@@ -3,7 +3,6 @@
 A matrix that a bench returns is valid until the next call: memory does not grow with the adapter.
 """
 
-import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -32,7 +31,6 @@ class Bench:
         sizes = [(max(module.in_features, module.out_features) * module.r, _nbytes(module)) for module in modules]
         self._reader = Reader(max(nbytes for _, nbytes in sizes))
         self._scratch = np.empty(max(numbers for numbers, _ in sizes))
-        self._shifts: dict[int, int] = {}  # by the identity of a product, which its module keeps alive
 
     def close(self) -> None:
         """Let go of the files."""
@@ -49,8 +47,6 @@ class Bench:
             if diagonal is not None:
                 with np.errstate(all="ignore"):  # infinity: the caller refuses what is not finite, by name
                     part *= diagonal
-            if len(module.products) > 1:
-                np.ldexp(part, self._shift(product), out=part)
             place += product.rank
         return _unit(module, values)
 
@@ -60,28 +56,8 @@ class Bench:
         for product in module.products:
             stored, part = self._stored(product, product.b), values[:, place : place + product.rank]
             widening.widen(stored if product.columns is None else stored[:, product.columns], product.b.dtype, part)
-            if len(module.products) > 1:
-                np.ldexp(part, -self._shift(product), out=part)
             place += product.rank
         return _unit(module, values.T)
-
-    def _shift(self, product: Product) -> int:
-        """The power of two with which A times it and B over it are of one size.
-
-        In a stack everything is rounded like the largest A and the largest B, which may belong to different products.
-        """
-        if id(product) not in self._shifts:
-            a, b = (self._exponent(factor) for factor in (product.a, product.b))
-            self._shifts[id(product)] = (b - a) // 2
-        return self._shifts[id(product)]
-
-    def _exponent(self, factor: Tensor) -> int:
-        """That of the largest number; 0 where it is zero or not finite."""
-        stored = self._reader.read(factor)
-        values = np.empty(stored.shape)
-        widening.widen(stored, factor.dtype, values)
-        largest = float(np.abs(values).max())
-        return math.frexp(largest)[1] if math.isfinite(largest) else 0
 
     def _stored(self, product: Product, factor: Tensor) -> NDArray[Any]:
         stored = self._reader.read(factor)

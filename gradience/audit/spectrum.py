@@ -1,9 +1,11 @@
 """Singular values of B @ A from the factors alone, B (out, r) and A (r, in), without ever forming the product.
 
 With G_A = A·Aᵀ, G_B = Bᵀ·B (float64) and one Cholesky factor G_A = L·Lᵀ, the eigenvalues of Lᵀ·G_B·L are σ². Each σ is
-then off by at most about `floor`² / 2σ, and never by more than `floor` = √(4·u·r·‖A‖_F²·‖B‖_F²), u the rounding of
-float64. Where a spectrum reaches down to its floor, `exact` (QR of both factors, SVD of the r x r core) is backward
-stable: every σ is right to a few u·‖A‖‖B‖. Only A is factorised: B is all zeros in every fresh adapter.
+then off by at most about `floor`² / 2σ, and never by more than `floor` = √(4·u·r)·Σⱼ‖Aⱼ‖‖Bⱼ‖ over the rows of A and
+columns of B, u the rounding of float64: a power of two that moves from Aⱼ to Bⱼ changes no digit, so that it does not
+matter how unlike they are. Where a spectrum reaches down to its floor, `exact` (QR of both factors, SVD of the r x r
+core) is backward stable: every σ is right to 4·u·r·Σⱼ‖Aⱼ‖‖Bⱼ‖. Only A is factorised: B is all zeros in every fresh
+adapter.
 
 Everything here is pure and free of scale: numpy arrays in, numpy arrays out.
 """
@@ -59,7 +61,7 @@ def unit(factor: Array) -> int:
 def cores(gram_a: Array, gram_b: Array) -> Cores:
     """The spectra of a batch: `gram_a` and `gram_b` are (n, r, r) and finite."""
     r = gram_a.shape[-1]
-    norms = np.sqrt(trace(gram_a)) * np.sqrt(trace(gram_b))
+    norms = (np.sqrt(_diagonals(gram_a)) * np.sqrt(_diagonals(gram_b))).sum(-1)
     floors = norms * (4 * _ROUNDING * r) ** 0.5
     lower = _cholesky(gram_a)
     core = lower.swapaxes(1, 2) @ gram_b @ lower
@@ -80,16 +82,26 @@ def exact(left: Array, right: Array) -> Exact:
     """
     r = left.shape[1]
     values = np.linalg.svd(left @ right.T, compute_uv=False)
-    floor = 4 * _ROUNDING * r * float(np.linalg.norm(left)) * float(np.linalg.norm(right))
+    floor = exact_floor(left, right)
     if values.max(initial=0) <= floor:
         values = np.zeros_like(values)
     return Exact(np.pad(values, (0, r - values.size)), floor)
 
 
+def exact_floor(left: Array, right: Array) -> float:
+    """How far a σ of `exact` may be off."""
+    norms = np.linalg.norm(left, axis=0), np.linalg.norm(right, axis=0)
+    return float(4 * _ROUNDING * left.shape[1] * (norms[0] @ norms[1]))
+
+
 def trace(grams: Array) -> Array:
     """The squared Frobenius norm of each factor of a batch, from its Gram."""
-    total: Array = grams.diagonal(axis1=1, axis2=2).sum(-1)
+    total: Array = _diagonals(grams).sum(-1)
     return total
+
+
+def _diagonals(grams: Array) -> Array:
+    return grams.diagonal(axis1=1, axis2=2)
 
 
 def _strips(rows: Array) -> Array:
