@@ -8,12 +8,15 @@ from copy import copy
 from pathlib import Path
 from zipfile import ZIP_DEFLATED, ZipFile
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gradience.audit import torch_file
+from gradience.audit.factors import Reader
+from gradience.audit.widening import widen
 from gradience.errors import AdapterError
 
 
@@ -88,8 +91,26 @@ def test_a_module_leaves_its_versions_beside_its_tensors(tmp_path: Path) -> None
 
 def test_scattered_numbers_are_told_by_the_dtype(tmp_path: Path) -> None:
     """Such a factor is refused; of any other tensor nothing is read."""
-    torch.save({"x": torch.ones(2, 3).T}, tmp_path / "a.bin")
-    assert torch_file.header(tmp_path / "a.bin")["x"].dtype == "F32 in strides"
+    torch.save({"x": torch.ones(4, 3)[::2], "y": torch.ones(2, 3, 4).mT}, tmp_path / "a.bin")
+    assert {one.dtype for one in torch_file.header(tmp_path / "a.bin").values()} == {"F32 in strides"}
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_transposed_matrix_is_read_by_its_columns(tmp_path: Path, dtype: torch.dtype, zipped: bool) -> None:
+    """PEFT saves those of a tied head so: they are views of the embedding's factors."""
+    whole = torch.arange(1, 25).reshape(4, 6).to(dtype)
+    tensors = {"x": whole.T, "part": whole[1:3].T, "row": whole[:1].T}
+    torch.save(tensors, tmp_path / "a.bin", _use_new_zipfile_serialization=zipped)
+    found = torch_file.header(tmp_path / "a.bin")
+    assert [one.by_columns for one in found.values()] == [True, True, False]
+    if dtype.is_floating_point:
+        reader = Reader(whole.nbytes)
+        for key, tensor in tensors.items():
+            wide = np.empty(tensor.shape)
+            widen(reader.read(found[key]), found[key].dtype, wide)
+            assert wide.tolist() == tensor.double().tolist()
+        reader.close()
 
 
 def test_a_zip_bomb_is_refused(tmp_path: Path) -> None:

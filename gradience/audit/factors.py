@@ -60,7 +60,9 @@ class _File:
         part = self._buffer[: factor.nbytes]
         self._file.seek(factor.offset)
         self._fill(part.data)
-        matrix: NDArray[Any] = part.view(STORED[factor.dtype]).reshape(factor.shape[0], -1)
+        numbers = part.view(STORED[factor.dtype])
+        height = factor.shape[0]
+        matrix: NDArray[Any] = numbers.reshape(-1, height).T if factor.by_columns else numbers.reshape(height, -1)
         return matrix
 
     def close(self) -> None:

@@ -36,6 +36,7 @@ class Tensor(msgspec.Struct, frozen=True):
     offset: int
     nbytes: int
     file: Path
+    by_columns: bool = False  # a matrix whose columns lie one after the other; never so in a safetensors file
 
 
 class _Entry(msgspec.Struct, frozen=True):

@@ -7,7 +7,7 @@ so that they are read like those of a safetensors file.
 import io
 import math
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -121,17 +121,20 @@ def _nbytes(storage: Storage) -> int:
 def _tensor(path: Path, key: str, view: View, placed: _Placed) -> Tensor:
     item, count = ITEM_BYTES.get(view.dtype, 0), math.prod(view.shape)
     nbytes, begin = item * count, item * view.offset
-    scattered = not _is_contiguous(view)
+    by_rows = _is_contiguous(view.shape, view.stride)
+    by_columns = not by_rows and len(view.shape) == 2 and _is_contiguous(view.shape[::-1], view.stride[::-1])
+    scattered = not (by_rows or by_columns)
     if not scattered and begin + nbytes > _nbytes(view.storage):
         raise ValueError("a tensor is larger than its storage")
     dtype = view.dtype + _STRIDED * scattered
-    return Tensor(key, dtype, view.shape, offset=placed(view.storage) + begin, nbytes=nbytes, file=path)
+    place = placed(view.storage) + begin
+    return Tensor(key, dtype, view.shape, offset=place, nbytes=nbytes, file=path, by_columns=by_columns)
 
 
-def _is_contiguous(view: View) -> bool:
+def _is_contiguous(shape: Sequence[int], strides: Sequence[int]) -> bool:
     expected = 1
-    for length, stride in zip(reversed(view.shape), reversed(view.stride), strict=True):
+    for length, stride in zip(reversed(shape), reversed(strides), strict=True):
         if length > 1 and stride != expected:
-            return not math.prod(view.shape)
+            return not math.prod(shape)
         expected *= length
     return True

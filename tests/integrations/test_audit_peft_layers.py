@@ -39,10 +39,12 @@ def test_an_embeddings_copy_of_the_base_does_not_count(tmp_path: Path) -> None:
     assert codes(folder) == []
 
 
-def test_a_tied_head_is_measured_and_its_parameters_counted_once(tmp_path: Path) -> None:
-    """It has the embedding's factors, transposed."""
+@pytest.mark.parametrize("safe", [True, False])
+def test_a_tied_head_is_measured_and_its_parameters_counted_once(tmp_path: Path, safe: bool) -> None:
+    """It has the embedding's factors, transposed: in a .bin they are views of those."""
     model = llama(tie_word_embeddings=True)
-    folder = saved(model, tmp_path, peft.LoraConfig(r=4, target_modules=["embed_tokens"], ensure_weight_tying=True))
+    config = peft.LoraConfig(r=4, target_modules=["embed_tokens"], ensure_weight_tying=True)
+    folder = saved(model, tmp_path, config, safe_serialization=safe)
     record = audit(folder)
     assert_true(record, updates(llama(tie_word_embeddings=True), folder))
     assert {module.name: module.params for module in record.modules} == {
