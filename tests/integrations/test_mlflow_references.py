@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ import pytest
 from gradience import references
 from gradience.audit import audit, fingerprint
 from gradience.errors import InputError
+from gradience.references import Fetched, Reference, fetching
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 pytest.importorskip("mlflow")
 pytestmark = pytest.mark.slow
 SaveAdapter = Callable[..., Path]
+Fetch = Callable[[str], Fetched]
 
 
 @pytest.fixture
@@ -33,6 +35,21 @@ def adapter(tmp_path: Path, save_adapter: SaveAdapter) -> Path:
 @pytest.fixture(autouse=True)
 def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def fetch(store_uri: str) -> Iterator[Fetch]:
+    """What the other process does, in this one, which has MLflow already."""
+    import mlflow
+    from gradience_mlflow.download import Download
+
+    def fetch(place: str) -> Fetched:
+        reference = references.parse(place, store_uri)
+        assert reference is not None
+        return fetching.by(Download().fetch, reference)
+
+    yield fetch
+    mlflow.set_tracking_uri(None)  # type: ignore[arg-type]  # back to its default
 
 
 def _logged(client: "MlflowClient", adapter: Path) -> str:
@@ -54,11 +71,11 @@ def _audit(*arguments: str, **environment: str) -> subprocess.CompletedProcess[s
     return subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, check=False)
 
 
-def test_the_adapter_of_a_run(client: "MlflowClient", store_uri: str, adapter: Path) -> None:
+def test_the_adapter_of_a_run(client: "MlflowClient", fetch: Fetch, adapter: Path) -> None:
     """Only its files, with its step, and the run that they are of; one written again is fetched again."""
     run = _logged(client, adapter)
     place = f"runs:/{run}/out/checkpoint-30"
-    first = references.fetch(place, tracker=store_uri)
+    first = fetch(place)
     assert sorted(path.name for path in first.folder.iterdir()) == ["adapter_config.json", "adapter_model.safetensors"]
     assert (first.runs, first.shown) == ({"mlflow": run}, place)
     record = audit(first)
@@ -66,22 +83,19 @@ def test_the_adapter_of_a_run(client: "MlflowClient", store_uri: str, adapter: P
     assert record.adapter.fingerprint == fingerprint(adapter)
     (adapter / "adapter_config.json").write_text("{}")
     client.log_artifact(run, str(adapter / "adapter_config.json"), "out/checkpoint-30")
-    assert (references.fetch(place, tracker=store_uri).folder / "adapter_config.json").read_text() == "{}"
+    assert (fetch(place).folder / "adapter_config.json").read_text() == "{}"
 
 
-def test_the_adapter_of_a_registered_model(
-    client: "MlflowClient", store_uri: str, adapter: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """By alias, by version and by stage; the store may be MLflow's own setting."""
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", store_uri)
+def test_the_adapter_of_a_registered_model(client: "MlflowClient", fetch: Fetch, adapter: Path) -> None:
+    """By alias, by version and by what MLflow alone knows."""
     run = _logged(client, adapter)
     _registered(client, run, "judge")
-    by_alias = references.fetch("models:/judge@champion/checkpoint-30")
+    by_alias = fetch("models:/judge@champion/checkpoint-30")
     assert (audit(by_alias).adapter.fingerprint, by_alias.runs) == (fingerprint(adapter), {"mlflow": run})
-    assert references.fetch("models:/judge/1/checkpoint-30").folder == by_alias.folder
-    assert audit(references.fetch("models:/judge/latest/checkpoint-30")).adapter.step == 30
+    assert fetch("models:/judge/1/checkpoint-30").folder == by_alias.folder
+    assert audit(fetch("models:/judge/latest/checkpoint-30")).adapter.step == 30
     with pytest.raises(InputError, match=r"give one of them: models:/judge/1/checkpoint-30$"):
-        references.fetch("models:/judge/1")
+        fetch("models:/judge/1")
 
 
 def test_over_a_real_server_the_audit_lands_on_the_run(server: str, adapter: Path, tmp_path: Path) -> None:
@@ -104,26 +118,28 @@ def test_over_a_real_server_the_audit_lands_on_the_run(server: str, adapter: Pat
     assert (start["meta"]["adapter"], start["config"]["lora"]["r"]) == (place, 16)
 
 
-@pytest.mark.parametrize(
-    ("reference", "said"),
-    [
-        ("runs:/0123456789abcdef0123456789abcdef/a", "not found"),
-        ("models:/nobody@champion", "not found"),
-    ],
-)
-def test_what_the_store_does_not_have_is_one_line(store_uri: str, reference: str, said: str) -> None:
+@pytest.mark.parametrize("place", ["runs:/0123456789abcdef0123456789abcdef/a", "models:/nobody@it", "models:/nobody/7"])
+def test_what_the_store_does_not_have_is_one_line(fetch: Fetch, place: str) -> None:
     """In MLflow's words."""
-    done = _audit(reference, MLFLOW_TRACKING_URI=store_uri)
-    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (1, "", 1)
-    assert said in done.stderr
+    with pytest.raises(InputError, match=f"^cannot fetch {place} from sqlite:.* not found") as raised:
+        fetch(place)
+    assert len(str(raised.value).splitlines()) == 1
 
 
-def test_a_server_that_is_away_is_one_line_and_no_store_is_made(tmp_path: Path) -> None:
-    """Without a store that is named or there already, nothing is looked for."""
+def test_a_server_that_is_away_is_one_line(tmp_path: Path) -> None:
+    """Without the credentials in its address."""
     done = _audit("runs:/1/a", "--tracking-uri", "http://me:secret@127.0.0.1:1")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
         "Error: cannot fetch runs:/1/a from http://127.0.0.1:1: no answer from http://127.0.0.1:1: Connection refused\n"
     )
-    assert "there is no MLflow store" in _audit("runs:/1/a").stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_store_is_made_by_looking(tmp_path: Path) -> None:
+    """Where none is named or there already."""
+    from gradience_mlflow.download import Download
+
+    with pytest.raises(InputError, match="there is no MLflow store"):
+        Download().fetch(Reference("runs:/1/a"))
     assert list(tmp_path.iterdir()) == []
