@@ -1,5 +1,6 @@
 """Modules put together from stored tensors: slices, diagonals and stacks, against the plain formula."""
 
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from safetensors.torch import save_file
 from gradience.audit import safetensors_file
 from gradience.audit.bench import Bench, Wide
 from gradience.audit.module import Module, Product
+from gradience.errors import AdapterError
 
 
 def stored(folder: Path, dtype: torch.dtype = torch.float32) -> dict[str, torch.Tensor]:
@@ -79,3 +81,15 @@ def test_a_diagonal_that_overflows_gives_infinity_and_no_warning(tmp_path: Path)
     bench = Bench([module])
     assert not np.isfinite(bench.inputs(module).values).any()
     bench.close()
+
+
+@pytest.mark.parametrize("side", ["inputs", "outputs"])
+def test_rows_whose_squares_would_vanish_are_refused(tmp_path: Path, side: str) -> None:
+    """A damaged number in float64 can be 1e300 times as large as all others, which must not pass for zeros."""
+    factor = torch.ones(2, 2, dtype=torch.float64)
+    factor[0, 0] = 1e300
+    save_file({"a": factor}, tmp_path / "a.safetensors")
+    places = safetensors_file.header(tmp_path / "a.safetensors")
+    module = Module(name="m", r=2, alpha=1, scale=1, products=(Product(a=places["a"], b=places["a"]),))
+    with closing(Bench([module])) as bench, pytest.raises(AdapterError, match="sizes that no training gives"):
+        getattr(bench, side)(module)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from gradience.audit import spectrum, widening
 from gradience.audit.factors import Reader
 from gradience.audit.module import Module, Product
+from gradience.audit.refusal import quoted, refuse
 from gradience.audit.safetensors_file import Tensor
 from gradience.audit.spectrum import Array
 
@@ -77,8 +78,13 @@ class Bench:
 
 
 def _unit(module: Module, values: Array) -> Wide:
-    narrow = all(tensor.dtype != "F64" for tensor in module.tensors)
-    return Wide(values, 0 if narrow else spectrum.unit(values))
+    if all(tensor.dtype != "F64" for tensor in module.tensors):
+        return Wide(values, 0)
+    exponent = spectrum.unit(values)
+    if spectrum.vanishes(values):
+        wrong = f"the rows of a factor of {quoted(module.name)} are of sizes that no training gives them"
+        raise refuse(module.tensors[0].file, wrong, "save it again, or fetch it again")
+    return Wide(values, exponent)
 
 
 def _nbytes(module: Module) -> int:
