@@ -83,6 +83,13 @@ def test_every_option_of_the_audit_is_told(hub: Path, save_adapter: SaveAdapter,
 
 
 @pytest.mark.usefixtures("hub")
+def test_options_are_told_without_credentials() -> None:
+    """As the references of adapters are."""
+    document = json.loads(_audit("--peft-dir", "hub", "--base-model", "s3://me:hunter2@bucket/x", "--json").stdout)
+    assert document["options"]["base_model"] == "s3://[REDACTED]@bucket/x"
+
+
+@pytest.mark.usefixtures("hub")
 def test_json_lines_come_one_by_one() -> None:
     """The same rows as in the document, each with its own schema."""
     lines = [json.loads(line) for line in _audit("--peft-dir", "hub", "--format", "jsonl").stdout.splitlines()]

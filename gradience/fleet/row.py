@@ -65,7 +65,7 @@ def of(name: str, record: AuditRecord, advice: Advice) -> Row:
 
 def refused(name: str, place: str, why: str) -> Row:
     """The row of an adapter that could not be audited."""
-    return Row(name=_text(name), peft_dir=_text(_shown(place)), verdict=REFUSED, error=_text(why))
+    return Row(name=_text(name), peft_dir=_text(shown(place)), verdict=REFUSED, error=_text(why))
 
 
 def by_surplus(rows: Sequence[Row]) -> list[Row]:
@@ -75,13 +75,13 @@ def by_surplus(rows: Sequence[Row]) -> list[Row]:
 
 def names(places: Sequence[str]) -> dict[str, str]:
     """A name for each place: what of its path comes after the folders that all of them share."""
-    parts = {place: (_shown(place).rstrip("/") or "/").split("/") for place in places}
+    parts = {place: (shown(place).rstrip("/") or "/").split("/") for place in places}
     levels = zip(*(path[:-1] for path in parts.values()), strict=False)
     shared = sum(1 for _ in takewhile(lambda level: len(set(level)) == 1, levels))
     return {place: "/".join(path[shared:]) for place, path in parts.items()}
 
 
-def _shown(place: str) -> str:
+def shown(place: str) -> str:
     """A reference without credentials; a path as it is."""
     reference = references.parse(place)
     return reference.shown if reference else place

@@ -6,7 +6,7 @@ from typing import Any, Final
 import msgspec
 
 from gradience.audit.record import AUDIT_VERSION
-from gradience.fleet.row import Row
+from gradience.fleet.row import Row, shown
 
 SCHEMA: Final = "gradience.audit_table/v1"
 ROW_SCHEMA: Final = "gradience.audit_row/v1"
@@ -36,7 +36,7 @@ def document(rows: Sequence[Row], arguments: dict[str, Any]) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "audit_version": AUDIT_VERSION,
-        "options": arguments,
+        "options": {name: shown(value) if isinstance(value, str) else value for name, value in arguments.items()},
         "totals": msgspec.to_builtins(totals(rows)),
         "adapters": [msgspec.to_builtins(row) for row in rows],
     }
