@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from gradience.audit import adapter, factors, survey
-from gradience.audit import device as devices
 from gradience.audit.measured import Measured
 from gradience.errors import AdapterError, InputError
 
@@ -199,18 +198,6 @@ def test_an_unknown_device_is_an_error(tmp_path: Path, device: str) -> None:
     """The line lists what there is."""
     with pytest.raises(InputError, match="cannot audit on device"):
         measure(write(tmp_path, drawn()), device=device)
-
-
-def test_without_torch_cuda_is_refused_with_the_line_that_installs_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """And `auto` is the CPU, however much there is to do."""
-    monkeypatch.setattr(devices, "find_spec", lambda _: None)
-    monkeypatch.setattr(devices, "flop", lambda _: math.inf)
-    loaded = adapter.load(write(tmp_path, drawn()))
-    with pytest.raises(InputError, match=r"pip install 'gradience\[gpu\]'"):
-        devices.choose("cuda", loaded)
-    assert devices.choose("auto", loaded).device == "cpu"
 
 
 def test_a_device_without_float64_is_replaced_and_said(tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """Where to multiply: the user's word, or the CPU unless the work is worth starting a GPU for."""
 
-from importlib.util import find_spec
 from typing import NamedTuple
 
 from gradience.audit.adapter import Adapter
@@ -29,8 +28,6 @@ def choose(asked: str, adapter: Adapter) -> Choice:
         raise InputError(f"cannot audit on device {asked!r}: it is not known; give auto, cpu, cuda, cuda:N or mps")
     if kind == "mps":
         return Choice("cpu", "device: mps has no float64, so the CPU was used")
-    if kind == "cuda" and not find_spec("torch"):
-        raise InputError(f"cannot audit on device {asked!r}: torch is not installed; pip install 'gradience[gpu]'")
     if kind == "cuda" and int(number or 0) >= _cuda_devices():
         raise InputError(f"cannot audit on device {asked!r}: torch does not see it here; give --device cpu")
     return Choice(asked if kind == "cuda" else "cpu")
@@ -42,8 +39,6 @@ def flop(adapter: Adapter) -> float:
 
 
 def _cuda_devices() -> int:
-    if not find_spec("torch"):
-        return 0
     import torch  # a second that only those spend who may need it
 
     return torch.cuda.device_count()
