@@ -117,6 +117,16 @@ def test_any_column_sorts(key: str, first: str) -> None:
 
 
 @pytest.mark.usefixtures("hub")
+def test_the_first_rows_are_the_same_in_every_form() -> None:
+    """--top-wasteful cuts the table, never the totals nor a refusal."""
+    asked = ["--peft-dir", "hub", "--top-wasteful", "1"]
+    document = json.loads(_audit(*asked, "--json").stdout)
+    names = [one["name"] for one in document["adapters"]]
+    assert (names, document["totals"]["adapters"]) == (["b/wide", "a/broken"], 4)
+    assert [one["name"] for one in csv.DictReader(io.StringIO(_audit(*asked, "--format", "csv").stdout))] == names
+
+
+@pytest.mark.usefixtures("hub")
 @pytest.mark.parametrize("place", ["hub", "hub/b/wide"])
 def test_sarif_is_for_one_and_for_many(place: str) -> None:
     """Locations are relative to the working directory."""
@@ -172,6 +182,8 @@ def test_findings_of_any_adapter_meet_the_bar() -> None:
         (["--append", "run.jsonl"], "--log-to, which finds the journal of each"),
         (["--telemetry", "run.jsonl"], "--log-to, which finds the journal of each"),
         (["--log-to", "memory", "--run", "1"], "--run names one tracked run"),
+        (["--format", "jsonl", "--sort", "r"], "has all rows in no order"),
+        (["--format", "sarif", "--top-wasteful", "1"], "has all rows in no order"),
         (["--all-checkpoints"], "takes the output directory of one training"),
         (["--parallel-backend", "dask"], "need each other"),
         (["--address", "tcp://127.0.0.1:1"], "need each other"),

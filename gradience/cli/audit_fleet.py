@@ -10,7 +10,7 @@ import click
 import msgspec
 
 from gradience import cache_home
-from gradience.cli import audit_input, audit_keep, outcome, output
+from gradience.cli import audit_input, audit_keep, audit_view, outcome, output
 from gradience.cli.audit_input import Input
 from gradience.cli.audit_keep import Keeping
 from gradience.cli.audit_landings import Landings
@@ -33,8 +33,6 @@ class Spread(msgspec.Struct, frozen=True, kw_only=True):
     address: str | None
     no_cache: bool
 
-
-FORMATS: Final = ("jsonl", "csv", "sarif")  # those of several adapters only; one is a table of one row
 
 options: Final = together(
     click.option("--jobs", type=click.IntRange(1), metavar="N", help="Audit so many adapters at a time."),
@@ -82,6 +80,8 @@ def _check(view: View, keeping: Keeping, spread: Spread) -> None:
         raise click.UsageError("several adapters have one row each: leave out what is asked of single modules")
     if view.sort and view.sort.removeprefix("-") not in row.KEYS:
         raise click.UsageError(f"--sort {view.sort} is for the modules of one adapter; one of {', '.join(row.KEYS)}")
+    if view.format in audit_view.TABLES and (view.sort or view.top):
+        raise click.UsageError(f"--format {view.format} has all rows in no order: leave out --sort and --top-wasteful")
     if keeping.append or keeping.telemetry:
         raise click.UsageError(
             "--append and --telemetry name the journal of one adapter, and a table has several: give one of them, as"

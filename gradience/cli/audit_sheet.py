@@ -43,10 +43,10 @@ class Sheet:
         sort = self._view.sort
         rows = order.by(sort, self._rows, getattr) if sort else row.by_surplus(self._rows)
         if self._view.format == "json":
-            output.document(table.document(rows, arguments))
+            output.document(table.document(rows, arguments, top=self._view.top))
         elif self._view.format == "sarif":
             output.document(sarif.document(sorted(self._answers, key=lambda one: one.place), Path.cwd()))
         elif self._view.format == "csv":
-            output.lines(fleet_csv.render(rows))
+            output.lines(fleet_csv.render(row.first(rows, self._view.top)))
         elif self._view.format == "text":
             output.lines(fleet_text.render(rows, top=self._view.top))

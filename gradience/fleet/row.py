@@ -73,6 +73,14 @@ def by_surplus(rows: Sequence[Row]) -> list[Row]:
     return sorted(rows, key=lambda row: (row.surplus_params is None, -(row.surplus_params or 0), natural(row.name)))
 
 
+def first(rows: Sequence[Row], count: int) -> list[Row]:
+    """The first `count` adapters that were audited, all if it is 0, and then every refused one."""
+    if not count:
+        return list(rows)
+    audited = [row for row in rows if row.error is None]
+    return [*audited[:count], *(row for row in rows if row.error is not None)]
+
+
 def names(places: Sequence[str]) -> dict[str, str]:
     """A name for each place: what of its path comes after the folders that all of them share."""
     parts = {place: (shown(place).rstrip("/") or "/").split("/") for place in places}

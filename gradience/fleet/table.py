@@ -6,6 +6,7 @@ from typing import Any, Final
 import msgspec
 
 from gradience.audit.record import AUDIT_VERSION
+from gradience.fleet import row
 from gradience.fleet.row import Row, shown
 
 SCHEMA: Final = "gradience.audit_table/v1"
@@ -25,23 +26,23 @@ def totals(rows: Sequence[Row]) -> Totals:
     """The sums over the rows of adapters that were audited."""
     return Totals(
         adapters=len(rows),
-        refused=sum(row.error is not None for row in rows),
-        params=sum(row.params or 0 for row in rows),
-        surplus_params=sum(row.surplus_params or 0 for row in rows),
+        refused=sum(one.error is not None for one in rows),
+        params=sum(one.params or 0 for one in rows),
+        surplus_params=sum(one.surplus_params or 0 for one in rows),
     )
 
 
-def document(rows: Sequence[Row], arguments: dict[str, Any]) -> dict[str, Any]:
-    """What `--json` prints; `arguments` are the options of the audits."""
+def document(rows: Sequence[Row], arguments: dict[str, Any], *, top: int = 0) -> dict[str, Any]:
+    """What `--json` prints; `arguments` are the options of the audits. Totals are those of all, whatever `top` cuts."""
     return {
         "schema": SCHEMA,
         "audit_version": AUDIT_VERSION,
         "options": {name: shown(value) if isinstance(value, str) else value for name, value in arguments.items()},
         "totals": msgspec.to_builtins(totals(rows)),
-        "adapters": [msgspec.to_builtins(row) for row in rows],
+        "adapters": [msgspec.to_builtins(one) for one in row.first(rows, top)],
     }
 
 
-def line(row: Row) -> dict[str, Any]:
+def line(one: Row) -> dict[str, Any]:
     """What `--format jsonl` prints of one adapter."""
-    return {"schema": ROW_SCHEMA, **msgspec.to_builtins(row)}
+    return {"schema": ROW_SCHEMA, **msgspec.to_builtins(one)}
