@@ -46,6 +46,20 @@ def test_whoever_settles_first_is_kept() -> None:
     assert (final / "a").read_text() == "first"
 
 
+def test_what_somebody_tidied_away_is_put_back() -> None:
+    """A folder without one of its files is not what its name says; the files that are there stay."""
+    final = cache.place("s3", ["identity"], "a")
+    final.mkdir(parents=True)
+    (final / "one").write_text("there")
+    assert (cache.holds(final, ["one"]), cache.holds(final, ["one", "sub/two"])) == (True, False)
+    with cache.staging() as staged:
+        (staged / "sub").mkdir()
+        for name in ("one", "sub/two"):
+            (staged / name).write_text("new")
+        cache.settle(staged, final)
+    assert [(final / name).read_text() for name in ("one", "sub/two")] == ["there", "new"]
+
+
 def test_another_identity_is_another_place() -> None:
     """Parts do not run into each other."""
     assert cache.place("s3", ["ab", "c"], "x") != cache.place("s3", ["a", "bc"], "x")

@@ -40,14 +40,20 @@ def staging() -> Iterator[Path]:
 
 
 def settle(staged: Path, final: Path) -> Path:
-    """Give a downloaded folder its final name; somebody else's, who was faster, stays."""
+    """Give a downloaded folder its final name; what is there already, of somebody who was faster, stays."""
     final.parent.mkdir(parents=True, exist_ok=True)
     try:
         staged.rename(final)
     except OSError:
         if not final.is_dir():
             raise
+        _mend(staged, final)
     return final
+
+
+def holds(folder: Path, paths: Iterable[str]) -> bool:
+    """Whether a folder has all these files: whoever tidies up caches may have taken some."""
+    return all((folder / path).is_file() for path in paths)
 
 
 def digest(folder: Path) -> str:
@@ -70,6 +76,14 @@ def _plain(name: str) -> str:
     """A name that says what is in the folder (`checkpoint-500` is read as a step) and can do nothing else."""
     kept = "".join(char if char.isalnum() or char in "-_." else "_" for char in name[:80])
     return kept.strip(".")
+
+
+def _mend(staged: Path, final: Path) -> None:
+    for path in [path for path in staged.rglob("*") if path.is_file()]:
+        target = final / path.relative_to(staged)
+        if not target.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            path.replace(target)
 
 
 def _sweep(home: Path) -> None:

@@ -34,7 +34,7 @@ class FsspecResolver:
         name = root.partition("?")[0].rstrip("/").rpartition("/")[2]
         if all(_SIGNS & info.keys() for info in infos.values()):
             folder = cache.place(reference.scheme, _identity(reference, infos), name)
-            if folder.is_dir():
+            if cache.holds(folder, infos):
                 return Fetched(folder=folder, shown=reference.shown)
         with cache.staging() as staged:
             for path, info in infos.items():

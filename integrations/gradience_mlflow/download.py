@@ -114,11 +114,12 @@ def _other_model(rest: str) -> _Artifacts:
 def _folder(address: str, found: _Artifacts, reference: Reference) -> Path:
     identity = [address, str(found.model), str(found.made), found.folder, reference.file or ""]
     known = cache.place("mlflow", identity, found.name)
-    if found.made is not None and known.is_dir():
+    wanted = contents.chosen(_paths(found, found.folder, _DEPTH), reference)
+    if found.made is not None and cache.holds(known, wanted):
         return known
     with cache.staging() as staged:
         adapter = staged / "adapter"
-        for path in contents.chosen(_paths(found, found.folder, _DEPTH), reference):
+        for path in wanted:
             (adapter / path).parent.mkdir(parents=True, exist_ok=True)
             found.download(_joined(found.folder, path), staged / "got").rename(adapter / path)
         final = known if found.made is not None else cache.place("mlflow", [cache.digest(adapter)], found.name)

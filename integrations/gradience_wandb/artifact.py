@@ -1,8 +1,7 @@
 """One artifact through wandb's public API, which starts no run; imported only in a process of its own."""
 
 import re
-from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from gradience.errors import InputError
 from gradience.references import cache, contents
@@ -24,9 +23,13 @@ class Artifact:
         artifact = wandb.Api(timeout=TIMEOUT_S).artifact(name)
         called = folder.rpartition("/")[2] or name.rpartition("/")[2].partition(":")[0]
         place = cache.place("wandb", [str(artifact.digest), folder, reference.file or ""], called)
-        if not place.is_dir():
+        within = f"{folder}/" if folder else ""
+        paths = [path.removeprefix(within) for path in artifact.manifest.entries if path.startswith(within)]
+        wanted = contents.chosen(paths, reference)
+        if not cache.holds(place, wanted):
             with cache.staging() as staged:
-                _download(artifact, folder, staged, reference)
+                for path in wanted:
+                    artifact.get_entry(within + path).download(root=str(staged))
                 cache.settle(staged / folder, place)
         return Fetched(folder=place, shown=reference.shown)
 
@@ -42,10 +45,3 @@ def _named(reference: Reference) -> tuple[str, str]:
         form = "wandb://[ENTITY/]PROJECT/ARTIFACT[:ALIAS][/FOLDER]"
         raise InputError(f"cannot fetch {reference.shown}: an artifact is written {form}")
     return found["name"] + (found["version"] or ":latest"), found["folder"] or ""
-
-
-def _download(artifact: Any, folder: str, staged: Path, reference: Reference) -> None:
-    within = f"{folder}/" if folder else ""
-    names = [name.removeprefix(within) for name in artifact.manifest.entries if name.startswith(within)]
-    for name in contents.chosen(names, reference):
-        artifact.get_entry(within + name).download(root=str(staged))
