@@ -25,7 +25,7 @@ def drawn(count: int, r: int, width: int) -> list[spectrum.Array]:
 @pytest.mark.parametrize("fitting", [1, 3, 100])
 def test_grams_are_those_of_the_host(device: str, fitting: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """In one stack or in several; a factor may be overwritten once the next one was asked for."""
-    monkeypatch.setattr(gpu, "STACK_BYTES", fitting * 4 * 32 * 8 - 1)
+    monkeypatch.setattr(gpu, "STACK_BYTES", fitting * 4 * 32 * 8)
     scratch = np.empty((4, 32))
     factors = drawn(7, 4, 32)
 
@@ -36,6 +36,21 @@ def test_grams_are_those_of_the_host(device: str, fitting: int, monkeypatch: pyt
 
     found = gpu.Gpu(device).grams(overwritten())
     np.testing.assert_allclose(found, np.stack([spectrum.gram(factor) for factor in factors]), rtol=1e-12, atol=1e-12)
+
+
+def test_a_stack_stays_below_its_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is on the device at once does not grow with the adapter; one factor always fits."""
+    stacks: list[int] = []
+
+    def noting(stack: torch.Tensor) -> torch.Tensor:
+        stacks.append(len(stack))
+        return stack @ stack.mT
+
+    monkeypatch.setattr(gpu, "grams", noting)
+    for size in (3 * 4 * 32 * 8, 1):
+        monkeypatch.setattr(gpu, "STACK_BYTES", size)
+        gpu.Gpu("cpu").grams(iter(drawn(7, 4, 32)))
+    assert stacks == [3, 3, 1, *[1] * 7]
 
 
 @pytest.mark.parametrize("device", ["cpu", CUDA])

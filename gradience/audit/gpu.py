@@ -24,7 +24,7 @@ class Gpu:
         """The Gram of each of some factors (r, n) of one shape, at least one; each is copied before the next comes."""
         products, rest = [], iter(factors)
         for first in rest:
-            stack = chain((first,), islice(rest, STACK_BYTES // first.nbytes))
+            stack = chain((first,), islice(rest, max(0, STACK_BYTES // first.nbytes - 1)))
             products.append(grams(torch.stack([self._copy(factor) for factor in stack])))
         host: Array = torch.cat(products).cpu().numpy()
         return host
