@@ -140,6 +140,13 @@ def test_sarif_is_for_one_and_for_many(place: str) -> None:
 
 
 @pytest.mark.usefixtures("hub")
+def test_a_table_of_one_row_has_no_baseline_either() -> None:
+    """An option that a table cannot honour is refused, not passed over."""
+    result = _audit("--peft-dir", "hub/b/wide", "--format", "sarif", "--baseline", "hub/b/half")
+    assert (result.exit_code, "as text, csv or json" in " ".join(result.stderr.split())) == (2, True)
+
+
+@pytest.mark.usefixtures("hub")
 def test_what_was_measured_is_kept() -> None:
     """With the same table; `--no-cache` measures again, and so do other options."""
     first = _audit("--peft-dir", "hub")
@@ -184,6 +191,7 @@ def test_findings_of_any_adapter_meet_the_bar() -> None:
         (["--log-to", "memory", "--run", "1"], "--run names one tracked run"),
         (["--format", "jsonl", "--sort", "r"], "has all rows in no order"),
         (["--format", "sarif", "--top-wasteful", "1"], "has all rows in no order"),
+        (["--baseline", "hub/b/wide"], "--baseline is held against one adapter"),
         (["--all-checkpoints"], "takes the output directory of one training"),
         (["--parallel-backend", "dask"], "need each other"),
         (["--address", "tcp://127.0.0.1:1"], "need each other"),

@@ -47,15 +47,16 @@ def command(*, fail_on: str | None, **given: Any) -> None:
     adapter's directory, or a new one beside the adapter (in the working directory, where the adapter was fetched).
     --log-to then mirrors that run into a tracker.
     """
-    found, gate = search.find(given["peft_dir"]), taken(Gate, given)
-    audit_gate.check(gate, fail_on, several=given["all_checkpoints"] or found.several)
-    output.known_bar(fail_on, (*(rule.code for rule in (*GATES, *RULES)), *gate.codes()))
+    found = search.find(given["peft_dir"])
     asked = taken(Input, {**given, "peft_dir": found.adapters[0]})
-    view, keeping = taken(View, given), taken(Keeping, given)
+    view, keeping, gate = taken(View, given), taken(Keeping, given), taken(Gate, given)
+    is_table = found.several or view.format in audit_view.TABLES
+    audit_gate.check(gate, fail_on, several=asked.all_checkpoints or is_table)
+    output.known_bar(fail_on, (*(rule.code for rule in (*GATES, *RULES)), *gate.codes()))
     if asked.all_checkpoints:
         audit_series.check(view, several=found.several)
         audit_series.run(asked, view, keeping, fail_on)
-    elif found.several or view.format in audit_view.TABLES:
+    elif is_table:
         audit_fleet.run(found.adapters, asked, view, keeping, taken(Spread, given), fail_on)
     else:
         _run(asked, view, keeping, gate, fail_on)

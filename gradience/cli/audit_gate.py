@@ -69,7 +69,9 @@ def check(gate: Gate, fail_on: str | None, *, several: bool) -> None:
     if gate.baseline is None and fail_on is not None and fail_on.startswith(regression.FAMILY):
         raise click.UsageError(f"--fail-on {fail_on} is about a baseline: give --baseline as well")
     if gate.baseline is not None and several:
-        raise click.UsageError("--baseline is held against one adapter: name that one with --peft-dir")
+        raise click.UsageError(
+            "--baseline is held against one adapter, as text, csv or json: name that one with --peft-dir"
+        )
 
 
 def before(gate: Gate, asked: Input, tracker: str | None) -> Facts | None:
