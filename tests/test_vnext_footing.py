@@ -2,12 +2,14 @@
 
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from gradience.vnext import footing
+from gradience.vnext import footing, lock, state
 from gradience.vnext.telemetry import TelemetryWriter
 from gradience.vnext.telemetry_reader import TelemetryReader
 
@@ -99,9 +101,71 @@ def test_somebody_elses_file_under_the_name_is_left_alone(tmp_path: Path, caplog
     assert ["its lines are lost" in entry.getMessage() for entry in caplog.records] == [True]
 
 
-def test_a_folder_that_comes_back_gets_the_whole_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A disk that cannot take the file now may do so at the next look; a part of it that got there stands once."""
+def test_a_recorder_that_is_refused_takes_nothing_away(tmp_path: Path) -> None:
+    """It has made an empty file in the place of the one that was deleted, before it was refused."""
     path = tmp_path / "run.jsonl"
+    script = "from gradience.vnext.telemetry import TelemetryWriter; import sys; TelemetryWriter(sys.argv[1])"
+
+    def refuse(file: Path) -> None:
+        file.unlink()
+        other = subprocess.run([sys.executable, "-c", script, file], capture_output=True, text=True, check=False)
+        assert "is recording to it" in other.stderr
+        assert file.stat().st_size == 0
+
+    record(path, refuse)
+    assert steps(path) == list(range(10))
+
+
+def test_another_recorder_of_a_folder_that_was_deleted_keeps_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The lock went with the folder; nothing of the first recorder gets among the lines of the second."""
+    path = tmp_path / "out" / "run.jsonl"
+    script = "from gradience.vnext.telemetry import TelemetryWriter as W; import sys; w = W(sys.argv[1]); w.run_start()"
+    with TelemetryWriter(path) as writer:
+        writer.train_step(1, loss=1.0)
+        shutil.rmtree(path.parent)
+        program = [sys.executable, "-c", f"{script}; print(); input()", str(path)]
+        with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+            assert other.stdout is not None
+            other.stdout.readline()
+            before = path.read_bytes()
+            writer.train_step(2, loss=1.0)
+            writer.train_step(3, loss=1.0)
+            assert path.read_bytes() == before
+            other.communicate("\n")
+    assert f"process {other.pid} on" in caplog.text
+
+
+def test_the_lock_of_a_folder_that_was_deleted_is_taken_again(tmp_path: Path) -> None:
+    """A second recorder is refused there as before."""
+    path = tmp_path / "out" / "run.jsonl"
+    with TelemetryWriter(path) as writer:
+        writer.train_step(1, loss=1.0)
+        shutil.rmtree(path.parent)
+        writer.train_step(2, loss=1.0)
+        assert lock.holder(state.folder(path) / state.RECORDER_LOCK) is not None
+        assert (state.folder(path) / state.RECORDER_LOCK).stat().st_size
+    assert steps(path) == [1, 2]
+
+
+def test_a_deleted_file_is_back_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reader that found a part of it would take it for another file; what cannot be put back leaves no draft."""
+    path = tmp_path / "run.jsonl"
+    with TelemetryWriter(path) as writer:
+        writer.train_step(1, loss=1.0)
+        path.unlink()
+        with monkeypatch.context() as disk:
+            disk.setattr(Path, "replace", lambda *_: Path("/missing").stat())
+            writer.train_step(2, loss=1.0)
+            assert [place.name for place in tmp_path.iterdir()] == ["run.jsonl.gradience"]
+        writer.train_step(3, loss=1.0)
+    assert steps(path) == [1, 2, 3]
+
+
+def test_a_disk_that_has_room_again_gets_what_a_copy_lacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that cannot take the lines now may do so at the next look; those that got there stand once."""
+    path, draft = tmp_path / "run.jsonl", tmp_path / "draft"
     write, left = os.write, [3]
 
     def full(descriptor: int, data: bytes) -> int:
@@ -112,9 +176,10 @@ def test_a_folder_that_comes_back_gets_the_whole_file(tmp_path: Path, monkeypatc
 
     with TelemetryWriter(path) as writer:
         writer.run_start({})
+        shutil.copyfile(path, draft)
         writer.train_step(1, loss=1.0)
         writer.train_step(2, loss=1.0)
-        path.unlink()
+        draft.replace(path)
         with monkeypatch.context() as disk:
             disk.setattr(os, "write", full)
             writer.train_step(3, loss=1.0)  # itself, and two lines of those that follow it

@@ -12,8 +12,9 @@ from typing import Final
 from gradience.errors import TelemetryError
 from gradience.vnext import runs
 from gradience.vnext.appender import Appender
+from gradience.vnext.recorders import Claim
 
-LOOK_S: Final = 1.0  # between two looks: two calls to the system, too much for every line
+LOOK_S: Final = 1.0  # between two looks: four calls to the system, too much for every line
 
 _log = logging.getLogger(__name__)
 
@@ -21,12 +22,14 @@ _log = logging.getLogger(__name__)
 class Footing:
     """Watches the file of one appender, and moves it to the file that bears the name now.
 
-    `looked` is the time that the last look was told, in seconds on any clock.
+    That is done only while `claim` holds: a folder that was deleted took the recorder's lock with it, and another
+    process may record there. `looked` is the time that the last look was told, in seconds on any clock.
     """
 
-    def __init__(self, appender: Appender) -> None:
+    def __init__(self, appender: Appender, claim: Claim) -> None:
         self.looked = 0.0
         self._appender = appender
+        self._claim = claim
         self._known = appender.stat().st_size  # bytes that are known to have stood under the name
         self._said: str | None = None
 
@@ -45,18 +48,36 @@ class Footing:
         self._said = happened
 
     def _look(self) -> str | None:
+        self._claim.renew()
         ours, named = self._appender.stat(), _stat(self._appender.path)
         if named is not None and os.path.samestat(ours, named):
             cut, self._known = self._known - ours.st_size, ours.st_size
             return f"was cut by {cut} bytes while it was recorded, and is continued" if cut > 0 else None
         if named is None and ours.st_nlink:
             return "was moved while it was recorded, and is continued where it is now, which no mirror knows"
-        if named is None:
-            self._known = 0  # nothing of it stands anywhere
-        else:
+        if named is not None:
             runs.check(self._appender.path)
-        self._follow()
+        if (named is None or not named.st_size) and not ours.st_nlink:
+            self._restore()
+        else:
+            self._follow()
         return f"was {'deleted' if named is None else 'replaced'} while it was recorded, and is continued"
+
+    def _restore(self) -> None:
+        """Put the whole file back at once, as nothing of it stands anywhere; who reads a part may take it for another.
+
+        An empty file in its place was only made: by a recorder that was refused, for one.
+        """
+        path = self._appender.path
+        draft = path.with_name(f"{path.name}.draft")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with draft.open("wb") as stream:
+                stream.writelines(self._appender.lines(0))
+            draft.replace(path)
+        finally:
+            draft.unlink(missing_ok=True)
+        self._move(self._appender.stat().st_size)
 
     def _follow(self) -> None:
         """Put what the file of that name lacks into it, and write there from now on."""
@@ -67,6 +88,10 @@ class Footing:
                 end += len(line)
                 if line == last:
                     start = end
+        self._move(start)
+
+    def _move(self, start: int) -> None:
+        """Write to the file of that name from now on, after the lines from an offset on."""
         heir = Appender(self._appender.path, create=True)
         try:
             for line in self._appender.lines(start):

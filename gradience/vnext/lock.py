@@ -43,6 +43,14 @@ class Lock:
         self.path = path
         self._descriptor = descriptor
 
+    def is_in_place(self) -> bool:
+        """Whether the file of that name is still the locked one: whoever deletes it lets others lock another."""
+        with _guard:
+            try:
+                return _held.get(self.path) is self and os.path.samestat(os.fstat(self._descriptor), self.path.stat())
+            except OSError:
+                return False
+
     def release(self) -> None:
         """Give the lock up; may be called again."""
         with _guard:

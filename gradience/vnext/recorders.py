@@ -30,10 +30,24 @@ class Recorder(Protocol):
 class Claim:
     """The right of one recorder to a file, until it is released."""
 
-    def __init__(self, place: Path, recorder: Recorder, held: lock.Lock | None) -> None:
+    def __init__(
+        self, place: Path, recorder: Recorder, held: lock.Lock | None, state_dir: str | Path | None = None
+    ) -> None:
         self.recorder = recorder
         self._place = place
         self._held = held
+        self._state_dir = state_dir
+
+    def renew(self) -> None:
+        """Take the lock again where somebody deleted its file; never after the release, nor at the same time.
+
+        Raises:
+            TelemetryError: Another process has taken it meanwhile, and records to the file.
+        """
+        # Without the guard: whoever claims holds it while it waits for a recorder, which may be here.
+        if self._held is not None and not self._held.is_in_place():
+            self._held.release()
+            self._held = _lock(self._place, self._state_dir)
 
     def release(self) -> None:
         """Give the file up; may be called again."""
@@ -59,7 +73,7 @@ def claim(place: Path, recorder: Recorder, state_dir: str | Path | None = None) 
         if place in _claims:
             _log.info("a new recorder of %s replaces the one that was open in this process", place)
             _claims[place].recorder.replaced()
-        _claims[place] = Claim(place, recorder, _lock(place, state_dir))
+        _claims[place] = Claim(place, recorder, _lock(place, state_dir), state_dir)
         return _claims[place]
 
 

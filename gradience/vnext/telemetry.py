@@ -207,7 +207,7 @@ class TelemetryWriter:
         except BaseException:
             appender.close()
             raise
-        self._appender, self._footing = appender, Footing(appender)
+        self._appender, self._footing = appender, Footing(appender, self._claim)
         last = runs.last(place) if resume and is_file else None
         if last is not None and (always or runs.status(place, last.run_id) != RunStatus.OK.value):
             self.run_id = last.run_id
