@@ -4,6 +4,7 @@
     ├── InputError               an input could not be used            the command ends with exit code 1
     │   ├── TelemetryError       ... it is a telemetry file
     │   │   └── ReplacedError    ... that is not the one of before: deliver from its start, if that is meant
+    │   │       └── ChangedError     ... by itself: its recorder may make it whole again
     │   └── AdapterError         ... it is an adapter
     ├── TextViolationError       a long text met on_text_violation="raise" (also a ValueError)
     ├── ExtraMissingError        an optional library is not installed; the message is the install line
@@ -30,6 +31,10 @@ class TelemetryError(InputError):
 
 class ReplacedError(TelemetryError):
     """A telemetry file or a tracked run is not the one that lines were delivered from, or to."""
+
+
+class ChangedError(ReplacedError):
+    """The file of that name does not begin with the lines that were delivered; its recorder may complete it."""
 
 
 class AdapterError(InputError):

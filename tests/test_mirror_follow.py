@@ -19,7 +19,7 @@ from gradience.vnext import lock, state
 from gradience.vnext.types import RunStatus
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no locks there")
-TERMS = Terms(poll_s=0.02, grace_s=0.1, linger_s=1.0, leave_s=1.0)
+TERMS = Terms(poll_s=0.02, grace_s=0.1, linger_s=1.0, leave_s=1.0, mend_s=1.0)
 
 
 class Recorder:
@@ -160,3 +160,39 @@ def test_a_journal_that_was_deleted_is_waited_for_while_it_is_recorded(recorder:
     recorder.go(samples.line("r", "run_end", status="ok"))
     drain.join(5.0)
     assert (recorder.states, recorder.lines()) == ([Delivery.UP_TO_DATE], 4)
+
+
+def replace_by_older_copy(path: Path) -> bytes:
+    """What an editor does that was opened a minute ago; the whole text."""
+    text = path.read_bytes()
+    draft = path.with_suffix(".draft")
+    draft.write_bytes(text[: text.index(b"\n") + 1])
+    draft.replace(path)
+    return text
+
+
+def test_an_older_copy_in_the_journals_place_is_completed_by_its_recorder(recorder: Recorder) -> None:
+    """That takes until its next line, and a reader may meet any part of it meanwhile."""
+    drain = recorder.follow()
+    until(lambda: recorder.lines() == 3)
+    text = replace_by_older_copy(recorder.path)
+    time.sleep(0.2)
+    recorder.path.write_bytes(text)
+    recorder.go(samples.line("r", "run_end", status="ok"))
+    drain.join(5.0)
+    assert (recorder.states, recorder.lines()) == ([Delivery.UP_TO_DATE], 4)
+
+
+def test_a_copy_that_nobody_completes_is_waited_for_in_vain(recorder: Recorder) -> None:
+    """Then it is what only a person can mend, and is told as that."""
+    drain = recorder.follow()
+    until(lambda: recorder.lines() == 3)
+    began = time.monotonic()
+    replace_by_older_copy(recorder.path)
+    drain.join(10.0)
+    cursor = recorder.store.load()
+    assert TERMS.mend_s <= time.monotonic() - began < TERMS.mend_s + 2.0
+    assert recorder.states == [Delivery.PARKED]
+    assert cursor is not None
+    assert cursor.replaced
+    recorder.go()

@@ -33,7 +33,7 @@ class Ledger:
         """Go to where the saved cursor stands, if there is one.
 
         Raises:
-            ReplacedError: the journal is not the one that was delivered.
+            ChangedError: the journal is not the one that was delivered.
         """
         saved = self._store.load()
         if saved is not None:

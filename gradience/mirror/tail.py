@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from gradience.errors import ReplacedError, TelemetryError
+from gradience.errors import ChangedError, ReplacedError, TelemetryError
 from gradience.vnext import journal
 from gradience.vnext.journal import Line
 
@@ -40,19 +40,20 @@ class Tail:
         """Move to a line that was passed before, handing out the lines on the way.
 
         Raises:
-            ReplacedError: at its end, when the file has fewer lines or others than those.
+            ChangedError: at its end, when the file has fewer lines or others than those.
         """
         while self.line < line and (block := self.read(line - self.line)):
             yield from block
             self.advance(block)
         if (self.line, self.fingerprint) != (line, fingerprint):
-            raise self._changed(f"its first {line} lines are not those that were delivered")
+            raise ChangedError(self._how(f"its first {line} lines are not those that were delivered"))
 
     def read(self, limit: int) -> list[Line]:
         """The next lines, at most `limit`; empty at the end of the file. Pass them before the next read.
 
         Raises:
-            ReplacedError: the file is not any more the one whose lines were passed.
+            ChangedError: the file is not any more the one whose lines were passed.
+            ReplacedError: it still is, and was cut.
             TelemetryError: it cannot be read.
         """
         block = _take(self._scan, limit)
@@ -98,14 +99,14 @@ class Tail:
         if _identity(now) != self._identity:
             fresh = Tail(self.path)
             if self.line and fresh.fingerprint_at(self.line) != self.fingerprint:
-                raise self._changed("another file has taken its place")
+                raise ChangedError(self._how("another file has taken its place"))
             self._identity, self._is_compressed = fresh._identity, fresh._is_compressed
         elif self._is_compressed:  # its offsets count other bytes than those of the file
             return
         elif now.st_size < self.offset:
-            raise self._changed("it is shorter than what was delivered")
+            raise ReplacedError(self._how("it is shorter than what was delivered"))
         elif self._look_back() != self._before:
-            raise self._changed("it was cut and has grown again")
+            raise ReplacedError(self._how("it was cut and has grown again"))
 
     def _look_back(self) -> bytes:
         """What stands before the place now, as much as is known of what stood there."""
@@ -119,9 +120,9 @@ class Tail:
         except OSError as error:
             raise TelemetryError(f"cannot read {self.path}: {error.strerror or error}") from error
 
-    def _changed(self, how: str) -> ReplacedError:
-        return ReplacedError(
-            f"cannot go on delivering {self.path}: the file was replaced or truncated, {how}; "
+    def _how(self, what: str) -> str:
+        return (
+            f"cannot go on delivering {self.path}: the file was replaced or truncated, {what}; "
             "if that is meant, deliver everything again with --from-start"
         )
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from gradience.errors import GradienceError, ReplacedError, TelemetryError
+from gradience.errors import ChangedError, GradienceError, ReplacedError, TelemetryError
 from gradience.mirror import reason, turn
 from gradience.mirror.cursor import Cursor, CursorFile, Delivery
 from gradience.mirror.drain import drain
@@ -47,11 +47,11 @@ def note(spec: Spec, sink: Sink, store: CursorFile, state: Delivery, error: str,
 
 
 def _attempt(spec: Spec, sink: Sink, store: CursorFile, vigil: Vigil) -> Delivery | None:
-    """How the target stands after a drain; None while the journal is missing and may come back."""
+    """How the target stands after a drain; None while the journal is missing or another one, and may come back."""
     try:
         return _deliver(spec, sink, store, vigil)
     except GradienceError as error:
-        if _may_come_back(spec.path, vigil):
+        if _may_come_back(spec.path, error, vigil):
             return None
         log.error("%s: delivery stopped until this is mended: %s", sink.name, reason.of(error))  # noqa: TRY400
         note(spec, sink, store, Delivery.PARKED, reason.of(error), replaced=isinstance(error, ReplacedError))
@@ -66,9 +66,12 @@ def _deliver(spec: Spec, sink: Sink, store: CursorFile, vigil: Vigil) -> Deliver
     return outcome.state
 
 
-def _may_come_back(path: Path, vigil: Vigil) -> bool:
-    """Whether the journal is missing for want of its recorder's next line, which puts a deleted file back."""
-    return not path.exists() and vigil.look() is Presence.AT_WORK and not (vigil.told or vigil.stop())
+def _may_come_back(path: Path, error: GradienceError, vigil: Vigil) -> bool:
+    """Whether only the recorder's next line is wanting, which puts a deleted file back and completes an older copy."""
+    if not isinstance(error, TelemetryError):
+        return False
+    is_missing = isinstance(error.__context__, FileNotFoundError) or not path.exists()  # it may be back by now
+    return (is_missing or isinstance(error, ChangedError)) and vigil.awaits_mending(for_ever=is_missing)
 
 
 def _fresh(spec: Spec, sink: Sink) -> Cursor:

@@ -13,6 +13,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     grace_s: float = 2.0  # a recorder that is gone may be back: another cell, a trainer that was restarted
     linger_s: float = 600.0  # without a recorder and without progress
     leave_s: float = 10.0  # to deliver what is there, once told to leave
+    mend_s: float = 60.0  # for a recorder to see, with its next line, that its file was replaced, and to complete it
     call_s: float = 120.0  # for one call of the sink: importing a tracker from a cold network disk takes a minute
 
 

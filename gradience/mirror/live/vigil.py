@@ -30,6 +30,7 @@ class Vigil:
         self._heard = heard
         self._gone_since: float | None = spec.idle_since
         self._told_at: float | None = None
+        self._amiss_since: float | None = None
         self._gone_at_end = self._hurry = False
         self.idle_since = spec.idle_since
 
@@ -60,7 +61,7 @@ class Vigil:
 
     def progressed(self) -> None:
         """Lines were passed."""
-        self.idle_since = None
+        self.idle_since = self._amiss_since = None
 
     def stop(self) -> bool:
         """Whether to leave lines undelivered: to another recorder's drain, or because patience is over."""
@@ -75,11 +76,18 @@ class Vigil:
         A last line may be written between that and a look at the recorder: only when it was gone at the end before,
         nothing can be missed.
         """
+        self._amiss_since = None
         gone_before, self._gone_at_end = self._gone_at_end, self.look() is Presence.GONE
         self._hurry = self._gone_at_end and not gone_before
         if self.told:
             return False
         return not (gone_before and self._gone_at_end and (self.is_ended() or self._grace_is_over()))
+
+    def awaits_mending(self, *, for_ever: bool) -> bool:
+        """Whether a journal in which something is amiss is the recorder's to mend, for a bounded time unless told."""
+        self._amiss_since = self._amiss_since or time.monotonic()
+        is_over = not for_ever and time.monotonic() - self._amiss_since >= self._terms.mend_s
+        return not (is_over or self.told or self.stop()) and self.look() is Presence.AT_WORK
 
     def sleep(self, seconds: float) -> None:
         """Wait; less when the recorder goes meanwhile, so that what it left is tried at once."""

@@ -21,7 +21,7 @@ from tests.integrations.faults.table import Row
 from tests.integrations.faults.trainer import Close, Done, Order, Steps
 
 ANSWER_S: Final = 120.0
-TERMS: Final = Terms(poll_s=0.2, grace_s=0.5, linger_s=60.0, leave_s=10.0, call_s=25.0)
+TERMS: Final = Terms(poll_s=0.2, grace_s=0.5, linger_s=60.0, leave_s=10.0, mend_s=3.0, call_s=25.0)
 OUTAGE_S: Final = 6.0  # after a first attempt has met the fault
 STALL_S: Final = 0.5  # a train_step that waited for a tracker would take seconds
 SLACK_S: Final = 2.0  # for a busy machine, on top of a deadline
