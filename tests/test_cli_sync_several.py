@@ -128,6 +128,19 @@ def test_what_is_no_telemetry_is_said_and_skipped(place: Place) -> None:
     assert (result.exit_code, result.stderr) == (0, "Skipped 1 .jsonl file that is no telemetry.\n")
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are text there")
+def test_a_name_that_is_no_text_stops_no_other(place: Place) -> None:
+    """Neither a cursor nor a tracker can hold it; alone it is refused, too."""
+    (good,) = place.record(1)
+    odd = samples.write(Path(os.fsdecode(os.fsencode(place.runs) + b"/\xff.jsonl")), samples.steps("odd", 1, 1))
+    for arguments in ([], ["--dry-run", "--json"]):
+        result = place.sync(*arguments)
+        assert (result.exit_code, result.stderr.count("is no UTF-8; rename it")) == (1, 1)
+    assert list(runs(place.tracker)) == [good.stem]
+    alone = click.testing.CliRunner().invoke(group, ["sync", str(odd), *place.to])
+    assert (alone.exit_code, alone.stderr.count("is no UTF-8; rename it")) == (1, 1)
+
+
 def test_one_tracked_run_cannot_take_several_journals(place: Place) -> None:
     """--run with more than one journal is a mistake."""
     place.record(2)
@@ -135,17 +148,28 @@ def test_one_tracked_run_cannot_take_several_journals(place: Place) -> None:
     assert (result.exit_code, "--run names one tracked run" in result.stderr) == (2, True)
 
 
-def test_interrupted_it_leaves_no_process_behind(place: Place) -> None:
-    """Workers end with their employer, even a killed one; what was delivered stays delivered."""
+def test_a_tracker_that_hangs_is_found_out_once(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one that refuses: a worker that was ended over it has nothing better to tell."""
+    monkeypatch.setattr("gradience.mirror.fleet.crew.HUNG_S", 1.0)
+    monkeypatch.setattr(sweeping, "PATIENCE_S", 1.0)
+    place.record(40)
+    place.fault("hang")
+    result = place.sync()
+    assert result.exit_code == 4
+    assert "not tried, as the tracker is down: no answer for" in result.stderr
+
+
+@pytest.mark.parametrize("fault", ["refused", "hang"])
+def test_interrupted_it_leaves_no_process_behind(place: Place, fault: str) -> None:
+    """Workers end with their employer, even a killed one, and in any call; what was delivered stays delivered."""
     place.record(3)
-    place.fault("refused")
+    place.fault(fault)
     command = [sys.executable, "-m", "gradience", "sync", str(place.runs), *place.to]
     running = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     until(lambda: len(children(running.pid)) == 3)
     workers = children(running.pid)
     running.kill()
     running.wait()
-    place.fault(None)
     until(lambda: not any(is_alive(pid) for pid in workers))
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+from gradience.errors import TelemetryError
 from gradience.mirror.history import History
 from gradience.mirror.sink import Tracked
 from gradience.vnext import state
@@ -74,10 +75,27 @@ class Cursor(msgspec.Struct, frozen=True, kw_only=True):
         }
 
 
+def check_name(journal: Path) -> None:
+    """Refuse a journal that neither a cursor nor a tracker can name.
+
+    Raises:
+        TelemetryError: it has bytes in its name that are no text.
+    """
+    try:
+        str(journal.resolve()).encode()
+    except UnicodeEncodeError:
+        raise TelemetryError(f"cannot deliver {journal}: its name, or a folder's, is no UTF-8; rename it") from None
+
+
 class CursorFile:
-    """The place on disk of one target's cursor, with its dead letters and its lock beside it."""
+    """The place on disk of one target's cursor, with its dead letters and its lock beside it.
+
+    Raises:
+        TelemetryError: as `check_name`, or there is no folder for it.
+    """
 
     def __init__(self, journal: Path, sink: str, target: str, state_dir: Path | None = None) -> None:
+        check_name(journal)
         folder = state.folder(journal, state_dir)
         stem = f"{re.sub(r'[^A-Za-z0-9_.-]', '_', sink)}-{hashlib.blake2b(target.encode(), digest_size=6).hexdigest()}"
         self.path = folder / f"{stem}.json"

@@ -14,7 +14,7 @@ from typing import IO, Final, Protocol
 
 import msgspec
 
-from gradience.mirror.fleet.errand import Answer, Errand, Hurry, Lost, Moved, Remark, Said, Setup, Told
+from gradience.mirror.fleet.errand import Answer, Errand, Hurry, Lost, Moved, Refused, Remark, Said, Setup, Told
 from gradience.mirror.watchdog import Watchdog
 
 log = logging.getLogger("gradience.mirror")
@@ -115,8 +115,12 @@ class _Hand:
         try:
             with Watchdog(limit_s, bite) as watchdog:
                 answer = self._hear(self._tell(errand), errand, moved, watchdog)
+        except UnicodeEncodeError:
+            return Refused(f"cannot deliver {errand.journal}: its name is no UTF-8; rename it")
         except OSError as error:
             answer = Lost(f"its process cannot be reached: {error.strerror or error}")
+        except msgspec.DecodeError as error:
+            answer = Lost(f"its process talks nonsense: {error}")
         if isinstance(answer, Lost):
             self.dismiss()
         return Lost(f"no answer for {limit_s:.0f} s") if bitten.is_set() else answer

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from gradience.mirror import deadletters
-from gradience.mirror.cursor import Cursor, Delivery
+from gradience.mirror.cursor import Cursor, Delivery, check_name
 from gradience.mirror.groups import parse
 from gradience.mirror.sink import Tracked
 from gradience.mirror.tail import Tail
@@ -56,8 +56,9 @@ def towards(path: Path, sink: str, target: str, state_dir: Path | None = None) -
     """Of one target, whether there is a cursor for it or not.
 
     Raises:
-        TelemetryError: the journal cannot be read.
+        TelemetryError: the journal cannot be read, or not be delivered by its name.
     """
+    check_name(path)
     for place, cursor in cursors(path, state_dir):
         if (cursor.sink, cursor.target) == (sink, target):
             return _standing(path, place, cursor)

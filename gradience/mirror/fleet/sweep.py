@@ -96,6 +96,8 @@ class Sweep:
     def done(self, errand: Errand, answer: Answer) -> None:
         """Keep the result, and what it tells of the tracker."""
         path = Path(errand.journal)
+        if isinstance(answer, Lost):
+            self._outage.failed(errand.journal, answer.why)
         if isinstance(answer, Done) and answer.outcome.state is Delivery.UNAVAILABLE:
             self._outage.failed(errand.journal, answer.outcome.error)
         if isinstance(answer, Done | Refused):

@@ -11,6 +11,7 @@ import queue
 import signal
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import IO, Final, NoReturn
 
@@ -24,6 +25,7 @@ from gradience.mirror.sync import sync
 
 # A signal to the whole group is its employer's to answer.
 _NOT_MINE: Final = (signal.SIGINT, signal.SIGTERM)
+ORPHAN_S: Final = 10.0  # for a worker whose employer is gone: nobody else ends a call that hangs
 
 
 def main() -> NoReturn:
@@ -56,7 +58,10 @@ class Worker:
         logger.propagate = False
 
     def listen(self, ear: IO[bytes]) -> None:
-        """Take errands from a thread of its own; when nobody is there any more, the one at work ends early."""
+        """Take errands from a thread of its own; when nobody is there any more, the one at work ends early.
+
+        One that cannot be ended is left where it is, with the whole process.
+        """
         threading.Thread(target=self._listen, args=(ear,), name="gradience-ear", daemon=True).start()
 
     def work(self) -> None:
@@ -74,6 +79,8 @@ class Worker:
         self._stopped.set()
         self._hurried.set()
         self._errands.put(None)
+        time.sleep(ORPHAN_S)
+        os._exit(1)
 
     def _run(self, errand: Errand) -> Answer:
         try:
