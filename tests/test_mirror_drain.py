@@ -13,6 +13,7 @@ from gradience.mirror.pace import Pace
 from gradience.mirror.sink import Batch, Run, Tracked
 from gradience.testing import Fault, Killed, MemoryRun, MemorySink, MemoryTracker, samples
 from gradience.vnext.record import Record
+from gradience.vnext.types import RunStatus
 
 
 class Mirror:
@@ -361,3 +362,34 @@ def test_an_event_that_cannot_be_set_aside_is_not_passed(mirror: Mirror, monkeyp
     outcome = mirror.drain(deadline_s=5)
     assert (outcome.state, outcome.line) == (Delivery.UNAVAILABLE, 3)
     assert outcome.error == "cannot write dead letters: No space left on device"
+
+
+def test_a_run_that_was_killed_before_another_began_in_its_file_has_failed(mirror: Mirror) -> None:
+    """Nobody else ends it: the side-car of its recorder has made way. One that came to an end is left alone."""
+    mirror.write(*samples.every_event("ended"), *samples.every_event("killed")[:-1])
+    mirror.drain()
+    assert mirror.tracker.runs["killed"].status is None
+    mirror.write(*samples.every_event("next"))
+    outcome = mirror.drain()
+    assert (outcome.state, outcome.sent) == (Delivery.UP_TO_DATE, 9)
+    assert {name: run.status for name, run in mirror.tracker.runs.items() if run.status} == {"killed": RunStatus.ERROR}
+
+
+def test_a_killed_run_is_ended_once(mirror: Mirror) -> None:
+    """What is added to the file later, or a resume of the other run, tells nothing new of it."""
+    mirror.write(*samples.every_event("killed")[:-1], *samples.every_event("next")[:-1])
+    mirror.drain()
+    mirror.tracker.runs["killed"].status = None
+    mirror.write(*samples.every_event("next"), *samples.steps("killed", 9, 9))
+    mirror.drain()
+    assert mirror.tracker.runs["killed"].status is None
+
+
+def test_an_outage_does_not_save_a_killed_run(mirror: Mirror) -> None:
+    """It is waited for as with any line."""
+    mirror.write(*samples.every_event("killed")[:-1])
+    mirror.drain()
+    mirror.write(*samples.every_event("next"))
+    mirror.tracker.faults.extend([Fault.REFUSED] * 3)
+    assert mirror.drain().state is Delivery.UP_TO_DATE
+    assert mirror.tracker.runs["killed"].status is RunStatus.ERROR

@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
+from gradience.mirror import ending
 from gradience.mirror.cursor import CursorFile
 from gradience.mirror.drain import drain
-from gradience.mirror.live import ending
 from gradience.mirror.pace import Pace
 from gradience.testing import Fault, MemorySink, MemoryTracker, samples
 from gradience.vnext.types import RunStatus

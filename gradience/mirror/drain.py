@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from gradience.errors import ExtraMissingError, InputError, RejectedError, TargetGoneError, UnavailableError
-from gradience.mirror import reason
+from gradience.mirror import ending, reason
 from gradience.mirror.cursor import CursorFile, Delivery
 from gradience.mirror.deadletters import DeadLetters
 from gradience.mirror.groups import Group, groups
@@ -124,7 +124,7 @@ class _Drain:
 
     def _settle(self, group: Group) -> bool:
         """Pass a group by delivering what the tracker lacks of it; False when the drain has to end before that."""
-        if group.records and not self._ready(group):
+        if group.records and not (self._end_abandoned(group) and self._ready(group)):
             return False
         rest = self._skip_told(group) if group.records else group
         if rest.records and not self._deliver(rest):
@@ -142,6 +142,17 @@ class _Drain:
         self._ledger.passed(known)
         self._count(skipped=len(known.records))
         return group.beyond(told)
+
+    def _end_abandoned(self, group: Group) -> bool:
+        """End the runs as failed that were killed before another one began in their file."""
+        for run in self._ledger.abandoned(group):
+            self._open = None
+            while (why := ending.attempt(self._sink, run)) is not None:
+                self._reason = why
+                if not self._endure():
+                    return False
+            self._ledger.ended(run)
+        return True
 
     def _ready(self, group: Group) -> bool:
         if self._endurance.is_over():

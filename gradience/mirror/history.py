@@ -4,7 +4,7 @@ import msgspec
 
 from gradience.mirror import view
 from gradience.vnext.record import Record
-from gradience.vnext.types import Alert
+from gradience.vnext.types import Alert, RunEnd, RunStart
 
 
 class History(msgspec.Struct, frozen=True):
@@ -13,10 +13,13 @@ class History(msgspec.Struct, frozen=True):
     alerts: dict[str, int] = {}
     advised: int | None = None
     nonfinite: frozenset[str] = frozenset()
+    unended: bool = False  # it began, and came to no end so far
 
     def after(self, record: Record) -> "History":
         """The history once a line is part of it."""
         event = record.event
+        if isinstance(event, RunStart | RunEnd):
+            return msgspec.structs.replace(self, unended=isinstance(event, RunStart))
         if isinstance(event, Alert):
             severity = event.severity.value
             return msgspec.structs.replace(self, alerts={**self.alerts, severity: self.alerts.get(severity, 0) + 1})

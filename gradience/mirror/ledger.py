@@ -72,6 +72,22 @@ class Ledger:
         found = msgspec.structs.replace(mark, tracked=tracked.id, url=tracked.url, viewer=tracked.viewer, line=line)
         self._put(group.run_id, found)
 
+    def abandoned(self, group: Group) -> list[Run]:
+        """Tracked runs without an end that are over, as the group shows: the one recorder of a file began another."""
+        if not any(isinstance(record.event, RunStart) for record in group.records):
+            return []
+        return [
+            Run(run_id=run_id, journal=self.cursor.journal, started=mark.started, tracked=mark.tracked)
+            for run_id, mark in self.cursor.runs.items()
+            if mark.history.unended and mark.tracked is not None and run_id != group.run_id
+        ]
+
+    def ended(self, run: Run) -> None:
+        """Take note that an abandoned run was ended in its tracker."""
+        mark = self.cursor.runs[run.run_id]
+        history = msgspec.structs.replace(mark.history, unended=False)
+        self._put(run.run_id, msgspec.structs.replace(mark, history=history))
+
     def told(self, group: Group) -> int:
         """The last line of the group's run that the tracker holds; 0 for none."""
         return self._mark(group).line

@@ -80,7 +80,10 @@ class Sink(Protocol):
         """Address and experiment, absolute and without credentials: two sinks with one target share a cursor."""
 
     def open(self, run: Run) -> Tracked:
-        """Attach to the tracked run of `run`, or create it; later deliveries go there. May be called again."""
+        """Attach to the tracked run of `run`, or create it; later deliveries go there.
+
+        May be called again, also after `close`.
+        """
 
     def deliver(self, batch: Batch) -> None:
         """Write the batch and its position, all or nothing; the same batch may come again."""

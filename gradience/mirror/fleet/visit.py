@@ -10,8 +10,8 @@ import msgspec
 from gradience.mirror import memory, turn
 from gradience.mirror.cursor import CursorFile, Delivery
 from gradience.mirror.drain import Outcome, drain
+from gradience.mirror.ending import CLOSE_S, fail
 from gradience.mirror.fleet import abandonment
-from gradience.mirror.live.ending import CLOSE_S, fail
 from gradience.mirror.pace import Pace
 from gradience.mirror.sink import Sink
 

@@ -15,5 +15,4 @@ In the drain's own:
     follow      its work: the loop of `sync`, for as long as lines may come
     vigil       when it waits, hurries and leaves
     presence    whether the recorder is still at work
-    ending      the end of a run whose recorder was killed
 """

@@ -11,7 +11,7 @@ from gradience.errors import ChangedError, GradienceError, ReplacedError, Teleme
 from gradience.mirror import reason, turn
 from gradience.mirror.cursor import Cursor, CursorFile, Delivery
 from gradience.mirror.drain import drain
-from gradience.mirror.live.ending import CLOSE_S, fail
+from gradience.mirror.ending import CLOSE_S, fail
 from gradience.mirror.live.presence import Presence
 from gradience.mirror.live.spec import Spec
 from gradience.mirror.live.vigil import Vigil

@@ -23,14 +23,14 @@ def fail(journal: Path, sink: Sink, store: CursorFile, pace: Pace) -> bool:
     """
     run = _last(journal, store)
     endurance = Endurance(pace, sink.name)
-    while run is not None and (why := _attempt(sink, run)) is not None:
+    while run is not None and (why := attempt(sink, run)) is not None:
         if not endurance.failed(why):
             return False
     return True
 
 
-def _attempt(sink: Sink, run: Run) -> str | None:
-    """Why it is worth another attempt; None when it was the last."""
+def attempt(sink: Sink, run: Run) -> str | None:
+    """End a tracked run as failed: why that is worth another attempt, None when it was the last."""
     try:
         sink.open(run)
         sink.close(RunStatus.ERROR, CLOSE_S)
