@@ -45,6 +45,12 @@ def test_further_adapters_in_sub_directories_are_named(tmp_path: Path) -> None:
     assert folder.find(tmp_path).others == ("other",)
 
 
+@pytest.mark.parametrize(("given", "says"), [("nowhere", "no such directory"), ("*/v2", "no adapter matches it")])
+def test_what_is_not_there_is_called_what_it_is(tmp_path: Path, given: str, says: str) -> None:
+    """A pattern that found nothing is no directory."""
+    assert says in refusal(tmp_path / given)
+
+
 @pytest.mark.parametrize(
     ("files", "says"),
     [

@@ -166,6 +166,15 @@ def test_non_finite_factors_are_counted_and_named(
         measure(write(tmp_path, tensors), exact=exact)
 
 
+def test_a_broken_difference_blames_neither_adapter_alone(tmp_path: Path) -> None:
+    """The adapter before training is read too, and may be the broken one."""
+    broken = drawn()
+    broken["base_model.model.layers.0.k.lora_A.weight"][1, 2] = math.nan
+    before = write(tmp_path / "before", broken)
+    with pytest.raises(AdapterError, match=r"in 1 of 6 modules .*; save it, or '.*before', again: one is damaged"):
+        survey.measure(adapter.load(write(tmp_path / "after", drawn()), initial=before), device="cpu")
+
+
 def test_factors_of_nothing_but_infinity_are_refused_without_a_warning(tmp_path: Path) -> None:
     """A warning would be a second line beside the one that says it."""
     with pytest.raises(AdapterError, match="NaN or infinity in 6 of 6 modules"):

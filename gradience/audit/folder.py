@@ -1,5 +1,6 @@
 """Which two files of a directory are the adapter, and what to say when none are."""
 
+import glob
 from collections.abc import Iterable, Iterator
 from os import PathLike
 from pathlib import Path
@@ -64,7 +65,8 @@ def series(path: str | PathLike[str]) -> list[Path]:
 
 def _find(folder: Path, given: str, *, unconverted: bool) -> Files:
     if not folder.exists():
-        raise refuse(given, "there is no such directory", "check the path")
+        is_pattern = glob.has_magic(given)
+        raise refuse(given, "no adapter matches it" if is_pattern else "there is no such directory", "check the path")
     if not folder.is_dir():
         return _file(folder, given)
     home = trainer.home(folder)

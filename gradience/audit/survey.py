@@ -186,6 +186,10 @@ def _check_finite(adapter: Adapter, spectra: Sequence[Spectrum | None]) -> None:
     broken = [module.name for module, found in zip(adapter.modules, spectra, strict=True) if found is None]
     if broken:
         wrong = f"NaN or infinity in {len(broken)} of {len(spectra)} modules ({listed(broken)})"
+        if adapter.initial is not None:
+            raise refuse(
+                adapter.files.weights, wrong, f"save it, or {quoted(adapter.initial.given)}, again: one is damaged"
+            )
         raise refuse(adapter.files.weights, wrong, "the training diverged: audit an earlier checkpoint")
 
 

@@ -33,7 +33,7 @@ class Appender:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
             self._descriptor = os.open(self.path, _FLAGS | (os.O_CREAT if create else 0), 0o666)
         except FileNotFoundError:
-            raise TelemetryError(f"no such telemetry file: {path}") from None
+            raise TelemetryError(f"no such telemetry file: {path}; check the path") from None
         except OSError as error:
             raise TelemetryError(f"cannot write telemetry to {path}: {error.strerror or error}") from error
         self._torn = self._is_torn()

@@ -149,7 +149,7 @@ def _open_file(path: Path) -> io.BufferedReader:
     try:
         return path.open("rb")
     except FileNotFoundError:
-        raise TelemetryError(f"no such telemetry file: {path}") from None
+        raise TelemetryError(f"no such telemetry file: {path}; check the path") from None
     except IsADirectoryError:
         raise TelemetryError(f"cannot read {path}: it is a directory; name the .jsonl file in it") from None
     except OSError as error:

@@ -94,6 +94,6 @@ def _head(path: Path) -> bytes:
         with path.open("rb") as stream:
             return stream.read(64)
     except FileNotFoundError:
-        raise TelemetryError(f"no such telemetry file: {path}") from None
+        raise TelemetryError(f"no such telemetry file: {path}; check the path") from None
     except OSError as error:
         raise TelemetryError(f"cannot read {path}: {error.strerror or error}") from error

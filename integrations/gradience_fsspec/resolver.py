@@ -29,7 +29,10 @@ class FsspecResolver:
         try:
             system, root = fsspec.core.url_to_fs(reference.text)
         except ValueError as error:  # fsspec's own way to say that it does not know a scheme
-            raise InputError(f"cannot fetch {reference.shown}: {str(error).rstrip('.')}") from None
+            wrong = str(error).rstrip(".")
+            raise InputError(
+                f"cannot fetch {reference.shown}: {wrong}; give a local directory or a known scheme"
+            ) from None
         infos = _infos(system, root.rstrip("/"), reference)
         name = root.partition("?")[0].rstrip("/").rpartition("/")[2]
         if all(_SIGNS & info.keys() for info in infos.values()):

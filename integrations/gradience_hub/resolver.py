@@ -56,7 +56,9 @@ def _snapshot(reference: Reference, place: Place, patterns: Iterable[str]) -> Pa
     except errors.RevisionNotFoundError:
         raise _cannot(reference, f"there is no revision {place.revision!r}") from None
     except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled):
-        raise _cannot(reference, "the Hub cannot be reached, and it is not in the cache") from None
+        raise _cannot(
+            reference, "the Hub cannot be reached, and it is not in the cache; fetch it while online"
+        ) from None
     return Path(snapshot, place.folder)
 
 
