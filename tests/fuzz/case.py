@@ -65,7 +65,7 @@ def _write(made: Draft, chosen: list[Mutation], rng: Random, folder: Path) -> No
     later = {one.stage: one for one in chosen if one.stage != STAGES[0]}
 
     def changed(stage: str, given: Any) -> Any:
-        return later[stage].apply(given, rng) if stage in later else given
+        return later[stage].apply(given, rng) if stage in later and given else given
 
     for one in chosen:
         if one.stage == STAGES[0] and made.tensors:  # another one may have dropped them all
