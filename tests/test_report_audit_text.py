@@ -31,6 +31,13 @@ def test_the_suggested_candidate_is_marked(make_record: MakeRecord) -> None:
     assert ["32", "100.0%", "0.0%", "0.0%", "0.0%", "4.1K", "0.0164"] in rows
 
 
+def test_no_heading_stands_over_nothing(make_record: MakeRecord) -> None:
+    """A difference of two adapters may have no candidate ranks."""
+    record = make_record({"0.q_proj": AMPLE})
+    bare = msgspec.structs.replace(record, candidate_ranks=())
+    assert "Candidate ranks" not in audit_text.render(bare, advise(record))
+
+
 def test_the_most_surplus_modules_come_first(make_record: MakeRecord) -> None:
     """By (1 - k95 / r) x params: a module of low rank cannot have much to give."""
     record = make_record({"0.low": [1.0, 0.0], "1.full": [1.0] * 16, "2.one": [1.0, *[0.0] * 15]})

@@ -42,6 +42,16 @@ def test_the_table_has_a_row_for_each_and_the_reasons_below() -> None:
     ]
 
 
+def test_nothing_is_said_of_what_there_is_none_of() -> None:
+    """No table without rows, no refusals where there are none."""
+    assert click.unstyle(fleet_text.render(ROWS[2:])).splitlines()[:3] == [
+        "LoRA audit  1 adapter, 1 of them refused",
+        "",
+        "Not audited",
+    ]
+    assert click.unstyle(fleet_text.render(ROWS[:2])).splitlines()[0] == "LoRA audit  2 adapters"
+
+
 def test_the_first_rows_alone_still_sum_up_all() -> None:
     """And every refusal is still told."""
     lines = click.unstyle(fleet_text.render(ROWS, top=1)).splitlines()

@@ -50,7 +50,7 @@ def render(record: AuditRecord, advice: Advice, *, further: Iterable[str] = (), 
     lines = [
         *_header(record, advice),
         *_findings(advice, verbose=verbose),
-        *block("Candidate ranks, for compression after training", _candidates(record, advice)),
+        *_candidates(record, advice),
         *block(f"By module type {_QUANTILES}", _types(record)),
         *base_text.lines(record),
         *further,
@@ -132,7 +132,8 @@ def _findings(advice: Advice, *, verbose: bool) -> list[str]:
 
 def _candidates(record: AuditRecord, advice: Advice) -> list[str]:
     header = ("", "rank", "energy kept", "relative error", "spectral error", "worst module", "params", "MB")
-    return table(header, [_candidate(row, row.rank == advice.suggested_rank) for row in ranks.candidates(record)])
+    rows = [_candidate(row, row.rank == advice.suggested_rank) for row in ranks.candidates(record)]
+    return block("Candidate ranks, for compression after training", table(header, rows)) if rows else []
 
 
 def _candidate(row: ranks.Candidate, suggested: bool) -> tuple[str, ...]:
@@ -178,7 +179,7 @@ def _group(row: NamedGroup) -> tuple[str, ...]:
 
 
 def _title(record: AuditRecord, wanted: Wanted) -> str:
-    order = f", by {wanted.sort}" if wanted.sort else ""
+    order = f", sorted by {wanted.sort}" if wanted.sort else ""
     only = f" that match {plain(wanted.glob)} (the numbers above are of all {len(record.modules)})"
     matching = only if wanted.glob is not None else ""
     if wanted.top:

@@ -20,13 +20,19 @@ def render(rows: Sequence[Row], *, top: int = 0) -> str:
     sums = table.totals(rows)
     shown = [one for one in row.first(rows, top) if one.error is None]
     lines = [
-        f"{heading('LoRA audit')}  {sums.adapters} adapters, {sums.refused} of them refused",
-        "",
-        f"  {count(sums.params)} parameters, {count(sums.surplus_params)} surplus: beyond the 95% energy ranks",
-        *block("Adapters" + f" (first {top})" * bool(top), aligned(COLUMNS, map(_row, shown), left=LEFT)),
+        f"{heading('LoRA audit')}  {_number(sums.adapters)}" + f", {sums.refused} of them refused" * bool(sums.refused)
     ]
+    if shown:
+        surplus = f"{count(sums.surplus_params)} surplus: beyond the 95% energy ranks"
+        title = "Adapters" + f" (first {top})" * bool(top)
+        lines += ["", f"  {count(sums.params)} parameters, {surplus}"]
+        lines += block(title, aligned(COLUMNS, map(_row, shown), left=LEFT))
     refused = [line for one in rows if one.error for line in labelled(REFUSED, f"{one.name}: {one.error}")]
     return "\n".join([*lines, *(block("Not audited", refused) if refused else [])])
+
+
+def _number(adapters: int) -> str:
+    return f"{adapters} adapter" + "s" * (adapters != 1)
 
 
 def _row(one: Row) -> tuple[str, ...]:

@@ -84,8 +84,7 @@ def _record(record: AuditRecord, suggested: object) -> list[str]:
         f"{count(record.summary.total_lora_params)} parameters"
     )
     return [
-        "### Candidate ranks, for compression after training",
-        _candidates(record, suggested),
+        *_candidates(record, suggested),
         "### By module type",
         _types(record),
         "### By target",
@@ -95,7 +94,7 @@ def _record(record: AuditRecord, suggested: object) -> list[str]:
     ]
 
 
-def _candidates(record: AuditRecord, suggested: object) -> str:
+def _candidates(record: AuditRecord, suggested: object) -> list[str]:
     rows = [
         [
             f"**{row.rank}**" if row.rank == suggested else str(row.rank),
@@ -107,7 +106,8 @@ def _candidates(record: AuditRecord, suggested: object) -> str:
         ]
         for row in ranks.candidates(record)
     ]
-    return _table(("rank", "energy kept", "relative error", "worst module", "params", "MB"), rows)
+    header = ("rank", "energy kept", "relative error", "worst module", "params", "MB")
+    return ["### Candidate ranks, for compression after training", _table(header, rows)] if rows else []
 
 
 def _types(record: AuditRecord) -> str:
