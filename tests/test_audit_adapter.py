@@ -146,6 +146,22 @@ def test_a_regular_expression_of_targets_is_one_target(tmp_path: Path) -> None:
     assert load(tmp_path, target_modules=".*q_proj").info.target_modules == (".*q_proj",)
 
 
+def test_a_factor_of_holes_is_refused(tmp_path: Path) -> None:
+    """Such a file takes no space, and would take gigabytes of memory and hours to hash."""
+    load(tmp_path)
+    size = 4 * 8 << 30
+    header = {
+        "q.lora_A.weight": {"dtype": "F32", "shape": [8, 1 << 30], "data_offsets": [0, size]},
+        "q.lora_B.weight": {"dtype": "F32", "shape": [8, 8], "data_offsets": [size, size + 256]},
+    }
+    raw = json.dumps(header).encode()
+    with (tmp_path / "adapter_model.safetensors").open("wb") as file:
+        file.write(len(raw).to_bytes(8, "little") + raw)
+        file.truncate(8 + len(raw) + size + 256)
+    with pytest.raises(AdapterError, match="more numbers than those of any layer"):
+        adapter.load(tmp_path)
+
+
 def test_modules_come_in_natural_order(tmp_path: Path) -> None:
     """Layer 2 stands before layer 10, whatever the order in the file."""
     shapes = {f"base_model.model.layers.{layer}.q.lora_{side}.weight": [8, 8] for layer in (10, 9, 2) for side in "AB"}

@@ -93,3 +93,17 @@ def test_rows_whose_squares_would_vanish_are_refused(tmp_path: Path, side: str) 
     module = Module(name="m", r=2, alpha=1, scale=1, products=(Product(a=places["a"], b=places["a"]),))
     with closing(Bench([module])) as bench, pytest.raises(AdapterError, match="sizes that no training gives"):
         getattr(bench, side)(module)
+
+
+def test_memory_that_is_not_there_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The largest module is named."""
+    stored(tmp_path)
+    found = safetensors_file.header(tmp_path / "a.safetensors")
+    module = Module(name="wide", r=6, alpha=1, scale=1, products=(Product(a=found["a"], b=found["b"]),))
+
+    def full(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(np, "empty", full)
+    with pytest.raises(AdapterError, match="not enough memory for the factors of 'wide'"):
+        Bench([module])

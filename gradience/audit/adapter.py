@@ -4,6 +4,7 @@ Nothing here imports torch. What is returned has an update that follows from its
 name.
 """
 
+import math
 from itertools import pairwise
 from os import PathLike
 from pathlib import Path
@@ -19,6 +20,8 @@ from gradience.audit.module import CONV, EXPERT, Module
 from gradience.audit.record import AdapterInfo
 from gradience.audit.refusal import listed, quoted, refuse
 from gradience.audit.safetensors_file import Tensor
+
+_LARGEST = 1 << 30  # numbers of a factor: rank 4096 for a vocabulary of 2**18; a file full of holes promises any size
 
 
 class Adapter(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,20 +50,24 @@ def load(path: str | PathLike[str], *, initial: str | PathLike[str] | None = Non
     if files.layout is not None and initial is not None:
         raise refuse(initial, f"the adapter is one of {files.layout}", "only PEFT's can have an initial adapter")
     if files.layout is not None:
-        return _distinct(_foreign(files, files.layout))
+        return _checked(_foreign(files, files.layout))
     settings = config.read(files.config)
     if initial is None and settings.changes_base:
         initial = difference.beside(files)
     loaded = _load(files, settings)
-    return _distinct(loaded if initial is None else _less(loaded, initial))
+    return _checked(loaded if initial is None else _less(loaded, initial))
 
 
-def _distinct(found: Adapter) -> Adapter:
-    """The same; everything later knows a module by its name."""
+def _checked(found: Adapter) -> Adapter:
+    """The same; everything later knows a module by its name, and takes the memory of the largest factor."""
     twice = [one.name for one, next_one in pairwise(found.modules) if one.name == next_one.name]
     if twice:
         wrong = f"factors under different keys are those of the same module ({listed(twice)})"
         raise refuse(found.files.weights, wrong, "save the adapter again")
+    factors = {tensor.key: tensor for module in found.modules for tensor in module.tensors}
+    if huge := [key for key, tensor in factors.items() if math.prod(tensor.shape) > _LARGEST]:
+        wrong = f"factors have more numbers than those of any layer ({listed(huge)})"
+        raise refuse(found.files.weights, wrong, "check that it is a LoRA adapter's file")
     return found
 
 

@@ -3,7 +3,7 @@
 A matrix that a bench returns is valid until the next call: memory does not grow with the adapter.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -16,6 +16,7 @@ from gradience.audit.module import Module, Product
 from gradience.audit.refusal import quoted, refuse
 from gradience.audit.safetensors_file import Tensor
 from gradience.audit.spectrum import Array
+from gradience.errors import AdapterError
 
 
 class Wide(msgspec.Struct):
@@ -28,10 +29,18 @@ class Wide(msgspec.Struct):
 class Bench:
     """Reads and widens the factors of some modules, one side of one module at a time."""
 
-    def __init__(self, modules: Iterable[Module]) -> None:
+    def __init__(self, modules: Sequence[Module]) -> None:
+        """Take the memory of the largest module.
+
+        Raises:
+            AdapterError: there is not as much.
+        """
         sizes = [(max(module.in_features, module.out_features) * module.r, _nbytes(module)) for module in modules]
-        self._reader = Reader(max(nbytes for _, nbytes in sizes))
-        self._scratch = np.empty(max(numbers for numbers, _ in sizes))
+        try:
+            self._reader = Reader(max(nbytes for _, nbytes in sizes))
+            self._scratch = np.empty(max(numbers for numbers, _ in sizes))
+        except MemoryError as error:
+            raise _too_large(modules) from error
 
     def close(self) -> None:
         """Let go of the files."""
@@ -85,6 +94,12 @@ def _unit(module: Module, values: Array) -> Wide:
         wrong = f"the rows of a factor of {quoted(module.name)} are of sizes that no training gives them"
         raise refuse(module.tensors[0].file, wrong, "save it again, or fetch it again")
     return Wide(values, exponent)
+
+
+def _too_large(modules: Sequence[Module]) -> AdapterError:
+    largest = max(modules, key=_nbytes)
+    wrong = f"there is not enough memory for the factors of {quoted(largest.name)}"
+    return refuse(largest.tensors[0].file, wrong, "audit it on a machine that has more")
 
 
 def _nbytes(module: Module) -> int:
