@@ -207,7 +207,7 @@ def test_another_file_in_the_place_of_the_file_stops_the_side_car(
             for step in range(6000, 9000):
                 writer.train_step(step, loss=1.0)
         other.replace(run.path)
-        until(lambda: "another file has taken its place" in run.said)
+        until(lambda: "lines are not those that were delivered" in run.said)
         close = run.close()
         run.see_off()
         steps = held(run).steps
