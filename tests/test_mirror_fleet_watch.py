@@ -92,3 +92,19 @@ def test_a_journal_that_was_deleted_is_forgotten(watch: Watch, tmp_path: Path, m
     (tmp_path / "r0.jsonl").unlink()
     watch.look()
     assert len(list(watch)) == 5
+
+
+def test_a_file_that_was_no_telemetry_is_forgotten_with_its_name(
+    watch: Watch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that another one of the same size is looked into."""
+    monkeypatch.setattr("gradience.mirror.fleet.watch.SCAN_S", 0.0)
+    path = samples.write(tmp_path / "s.jsonl", samples.steps("s", 1, 1))
+    text = path.read_bytes()
+    path.write_bytes(b"x" * (len(text) - 1) + b"\n")
+    answer(watch, taken(watch), DONE)
+    path.unlink()
+    watch.look()
+    path.write_bytes(text)
+    watch.look()
+    assert str(path) in {str(watched.path) for watched in watch}

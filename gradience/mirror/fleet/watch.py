@@ -117,6 +117,7 @@ class Watch:
 
     def _search(self) -> None:
         self._known = {own: known for own, known in self._known.items() if known.at_work or own.exists()}
+        self._strange = {own: size for own, size in self._strange.items() if own.exists()}
         for place in self._places:
             for path in search.files(place) if place.is_dir() else (place,):
                 own = path.resolve()
