@@ -147,3 +147,23 @@ def test_what_an_adapter_leaves_out_is_noted(a: Path, tmp_path: Path, save_adapt
     assert [issue.partition(":")[0] for issue in issues] == ["bias", "other_base"]
     assert issues[0].startswith("bias: A: trained biases")
     assert compare(a, other).issues == ()
+
+
+@pytest.mark.parametrize("versions", [("0.18.1", "0.21.2"), ("0.21.2", "0.18.1"), ("0.18.1", "0.18.1")])
+def test_square_experts_of_two_layouts_are_not_compared(tmp_path: Path, versions: tuple[str, str]) -> None:
+    """PEFT before 0.19 stored the transpose, and the shape of a square does not tell."""
+    for version, folder in zip(versions, (tmp_path / "a", tmp_path / "b"), strict=True):
+        folder.mkdir()
+        config = {"peft_type": "LORA", "r": 2, "lora_alpha": 2, "peft_version": version}
+        targets = {"target_modules": ["q"], "target_parameters": ["experts.down_proj"]}
+        (folder / "adapter_config.json").write_text(json.dumps(config | targets))
+        shapes = {"experts.lora_A": (8, 6), "experts.lora_B": (6, 8), "q.lora_A": (2, 6), "q.lora_B": (6, 2)}
+        save_file(
+            {f"base_model.model.{key}.weight": torch.randn(shape) for key, shape in shapes.items()}, folder / WEIGHTS
+        )
+    found = compare(tmp_path / "a", tmp_path / "b")
+    if len(set(versions)) == 1:
+        assert len(found.modules) == 5
+    else:
+        assert [module.name for module in found.modules] == ["q"]
+        assert found.issues[-1].startswith("turned_experts: square experts are not compared")

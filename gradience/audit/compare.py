@@ -11,10 +11,10 @@ from gradience.audit import alignment, layers, pairs, survey
 from gradience.audit.adapter import Adapter
 from gradience.audit.balance import raised
 from gradience.audit.compared import Comparison, ModuleComparison, OtherShape, PooledComparison
-from gradience.audit.module import Module
+from gradience.audit.module import EXPERT, Module
 from gradience.audit.opening import opened
 from gradience.audit.pairs import Aligned, Pair
-from gradience.audit.refusal import quoted, refuse
+from gradience.audit.refusal import listed, quoted, refuse
 from gradience.errors import InputError
 from gradience.references import Fetched
 
@@ -40,7 +40,8 @@ def _compared(first: Adapter, second: Adapter, k: int | None) -> Comparison:
         survey.check_ranks(adapter)
     ours, theirs = _modules(first), _modules(second)
     both = [Pair(module, theirs[name]) for name, module in ours.items() if name in theirs]
-    alike = [pair for pair in both if pair.shapes[0] == pair.shapes[1]]
+    turned = _turned(both, first, second)
+    alike = [pair for pair in both if pair.shapes[0] == pair.shapes[1] and pair.a.name not in turned]
     if not alike:
         raise _nothing_shared(first, second)
     updates = pairs.aligned(first, second, alike)
@@ -57,13 +58,25 @@ def _compared(first: Adapter, second: Adapter, k: int | None) -> Comparison:
         only_in_a=tuple(name for name in ours if name not in theirs),
         only_in_b=tuple(name for name in theirs if name not in ours),
         other_shapes=tuple(_other_shapes(both)),
-        issues=(*_noted("A", first), *_noted("B", second), *_other_base(first, second)),
+        issues=(*_noted("A", first), *_noted("B", second), *_other_base(first, second), *_not_compared(turned)),
     )
 
 
 def _modules(adapter: Adapter) -> dict[str, Module]:
     """Without those that share their factors with another one: their update is the same once more."""
     return {module.name: module for module in adapter.modules if not module.is_copy}
+
+
+def _turned(both: Sequence[Pair], first: Adapter, second: Adapter) -> list[str]:
+    """Square experts that one of the adapters may hold transposed: no shape tells."""
+    if _is_of_old_experts(first) == _is_of_old_experts(second):
+        return []
+    experts = (pair for pair in both if pair.a.kind == EXPERT and len({*pair.shapes[0], *pair.shapes[1]}) == 1)
+    return [pair.a.name for pair in experts]
+
+
+def _is_of_old_experts(adapter: Adapter) -> bool:
+    return any(issue.startswith("old_experts:") for issue in adapter.issues)
 
 
 def _other_shapes(both: Sequence[Pair]) -> Iterator[OtherShape]:
@@ -146,6 +159,13 @@ def _mean(values: Sequence[float | None]) -> float | None:
 def _noted(which: str, adapter: Adapter) -> list[str]:
     """The adapter's own notes, which say whose they are."""
     return [f"{code}: {which}: {note.strip()}" for code, _, note in (issue.partition(":") for issue in adapter.issues)]
+
+
+def _not_compared(turned: Sequence[str]) -> list[str]:
+    what = (
+        "square experts are not compared: PEFT before 0.19, which wrote one of the adapters, may have transposed them"
+    )
+    return [f"turned_experts: {what} ({listed(turned)})"] if turned else []
 
 
 def _other_base(first: Adapter, second: Adapter) -> list[str]:
