@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from gradience.vnext import footing, lock, state
+from gradience.vnext.appender import append_events
 from gradience.vnext.telemetry import TelemetryWriter
 from gradience.vnext.telemetry_reader import TelemetryReader
 
@@ -82,6 +83,23 @@ def test_a_file_that_was_edited_gets_what_came_since_the_last_look(tmp_path: Pat
     record(path, edit)
     losses = [record.payload["loss"] for record in TelemetryReader(path).iter_events("train_step")]
     assert losses == [2.0] * 5 + [1.0] * 5
+
+
+def test_what_somebody_added_to_the_copy_makes_no_line_stand_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An audit may come between the replacement and the recorder's look."""
+    monkeypatch.setattr("gradience.vnext.telemetry.LOOK_S", footing.LOOK_S)
+    path = tmp_path / "run.jsonl"
+    audit = {"event": "metrics", "step": 1, "kind": "lora_audit", "metrics": {"x": 1.0}}
+
+    def copy_and_add(file: Path) -> None:
+        copied(file)
+        append_events(file, None, [audit])
+
+    record(path, copy_and_add)
+    assert steps(path) == list(range(10))
+    assert len(list(TelemetryReader(path).iter_events("metrics"))) == 1
 
 
 def test_a_file_that_was_moved_is_continued_where_it_is(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

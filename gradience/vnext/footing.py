@@ -6,6 +6,7 @@ nobody can open any more. Only what is under the name counts as recorded.
 
 import logging
 import os
+from collections import deque
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +16,8 @@ from gradience.vnext.appender import Appender
 from gradience.vnext.recorders import Claim
 
 LOOK_S: Final = 1.0  # between two looks: four calls to the system, too much for every line
+
+_COMPARED: Final = 1000  # lines at the end of a file that has taken the place: others may have added to it since
 
 _log = logging.getLogger(__name__)
 
@@ -81,13 +84,12 @@ class Footing:
 
     def _follow(self) -> None:
         """Put what the file of that name lacks into it, and write there from now on."""
-        start = self._known
-        if last := _last_line(self._appender.path):
-            end = 0
-            for line in self._appender.lines(0):
-                end += len(line)
-                if line == last:
-                    start = end
+        there = _last_lines(self._appender.path)
+        known, start, end = frozenset(there), self._known, 0
+        for line in self._appender.lines(0):
+            end += len(line)
+            if line in known:  # what follows it there, if not the end, is an edit or somebody else's
+                start = end if line == there[-1] else max(start, end)
         self._move(start)
 
     def _move(self, start: int) -> None:
@@ -110,11 +112,9 @@ def _stat(path: Path) -> os.stat_result | None:
         return None
 
 
-def _last_line(path: Path) -> bytes:
-    """The last line that has its newline; nothing where there is none."""
-    last = b""
-    if _stat(path) is not None:
-        with path.open("rb") as stream:
-            for line in stream:
-                last = line if line.endswith(b"\n") else last
-    return last
+def _last_lines(path: Path) -> list[bytes]:
+    """The last lines that have their newline; none where there is no file."""
+    if _stat(path) is None:
+        return []
+    with path.open("rb") as stream:
+        return list(deque((line for line in stream if line.endswith(b"\n")), _COMPARED))
