@@ -144,6 +144,15 @@ def test_status_of_one_tracker_alone(place: Place) -> None:
     assert f"{place.second}: nothing was delivered to folder from here yet." in result.stderr
 
 
+def test_status_of_what_is_not_there_is_refused(tmp_path: Path) -> None:
+    """A misspelt path is no run that was never delivered; a folder without runs is named."""
+    missing, empty = tmp_path / "missing.jsonl", tmp_path / "empty"
+    empty.mkdir()
+    result = gradience_("sync", str(missing), "--status")
+    assert (result.exit_code, result.stderr) == (1, f"Error: no such telemetry file: {missing}; check the path\n")
+    assert f"There is no telemetry in {empty}: name" in gradience_("sync", str(empty), "--status").stderr
+
+
 def test_status_reads_a_state_directory_of_its_own(place: Place, tmp_path: Path) -> None:
     """Cursors are where they were said to be kept."""
     place.sync(str(place.first), "--state-dir", str(tmp_path / "state"))

@@ -10,7 +10,7 @@ import msgspec
 
 from gradience.cli import outcome, output
 from gradience.cli.request import Request
-from gradience.errors import GradienceError
+from gradience.errors import GradienceError, TelemetryError
 from gradience.mirror.cursor import Delivery
 from gradience.mirror.fleet import standing
 from gradience.mirror.fleet.standing import Standing
@@ -26,6 +26,8 @@ def status(journals: Iterable[Path], state_dir: Path | None, name: str | None, *
     for path in journals:
         try:
             found = [one for one in standing.standings(path, state_dir) if name in (None, one.sink)]
+            if not found and not path.exists():
+                raise TelemetryError(f"no such telemetry file: {path}; check the path")
         except GradienceError as error:
             codes.append(outcome.refuse(str(error)))
             continue

@@ -20,6 +20,7 @@ from gradience.mirror.fleet import search
 from gradience.mirror.sink import Sink
 from gradience.mirror.sync import PATIENCE_S, sync
 from gradience.mirror.watchdog import Watchdog
+from gradience.report.plain import plain
 
 HUNG_S: Final = 30.0  # past deadline or patience: longer than any call that a sink's process_env allows
 
@@ -106,7 +107,8 @@ def _journals(places: Sequence[Path]) -> tuple[Path, ...]:
         files = "file that is" if found.skipped == 1 else "files that are"
         output.talk(f"Skipped {found.skipped} .jsonl {files} no telemetry.")
     if not found.journals:
-        output.talk("There is no telemetry here.")
+        where = ", ".join(plain(place) for place in places)
+        output.talk(f"There is no telemetry in {where}: name the .jsonl of a run, or a folder above it.")
     return found.journals
 
 
