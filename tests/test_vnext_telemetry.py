@@ -1,5 +1,6 @@
 """The recorder."""
 
+import contextlib
 import json
 import logging
 import os
@@ -229,6 +230,25 @@ def test_without_locks_recording_goes_on_with_a_warning(
     start(tmp_path / "r", end="ok")
     assert len(read(tmp_path / "r")) == 2
     assert "no lock on" in caplog.text
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_child_that_fails_leaves_the_file_to_its_parent(tmp_path: Path) -> None:
+    """It neither puts a deleted file back nor reaches for the lock, and has nothing to say about either."""
+    path, said = tmp_path / "r", tmp_path / "said"
+    with TelemetryWriter(path) as tw:
+        tw.run_start()
+        path.unlink()
+        child = os.fork()
+        if not child:
+            handler = logging.FileHandler(said)
+            logging.getLogger("gradience").addHandler(handler)
+            with contextlib.suppress(ValueError), tw:
+                raise ValueError("in a worker")
+            handler.close()
+            os._exit(int(path.exists()))
+        assert os.waitpid(child, 0)[1] == 0
+        assert said.read_text() == ""
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

@@ -188,7 +188,8 @@ class TelemetryWriter:
         with self._lock:
             appender, self._appender = self._appender, None
         if appender is not None:
-            self._footing.look(time.time())
+            if not self._silent:  # in a forked child the file is its parent's to look after
+                self._footing.look(time.time())
             appender.close()
             self._claim.release()
             if self._mirror is not None:
