@@ -98,11 +98,13 @@ class _Assembly:
                 raise refuse(self._weights, f"{quoted(tensor.key)} has the dtype {quoted(tensor.dtype)}", mend)
 
     def _parameters(self, names: list[str], wrappers: Mapping[int, Pair]) -> Iterator[Module]:
-        for name, depth in zip(names, sorted(wrappers), strict=True):
-            pair = wrappers[depth]
+        found = dict(zip(names, (wrappers[depth] for depth in sorted(wrappers)), strict=True))
+        for name, pair in found.items():
             a, b = pair.a.shape, pair.b.shape
             if pair.form is not Form.WEIGHT or len(a) != 2 or len(b) != 2 or 0 in (*a, *b):
                 raise refuse(self._weights, f"{_shapes(name, pair)}: the factors were saved in pieces", _GATHER)
+        self._check_order(found)
+        for name, pair in found.items():
             r, alpha = self._ranks.of(name), float(self._alphas.of(name))
             for module in experts.modules(self._weights, self._settings, name, (pair.a, pair.b), r=r, alpha=alpha):
                 self._experts += 1
@@ -110,6 +112,17 @@ class _Assembly:
                     wrong = f"its shapes are those of more than {_MOST_EXPERTS} experts, which no model has"
                     raise refuse(self._weights, wrong, _OTHER_RUN)
                 yield module
+
+    def _check_order(self, found: Mapping[str, Pair]) -> None:
+        """A model that declares its parameters in another order than all we know would have them swapped here."""
+        by_leaf = {name.rpartition(".")[2]: pair for name, pair in found.items()}
+        up, down = by_leaf.get("gate_up_proj"), by_leaf.get("down_proj")
+        if up is None or down is None:
+            return
+        (out_up, in_up), (out_down, in_down) = ((pair.b.shape[0], pair.a.shape[1]) for pair in (up, down))
+        if (out_up, in_up) != (2 * in_down, out_down) and (in_up, out_up) != (2 * out_down, in_down):
+            wrong = f"{listed(list(found))} have shapes that do not belong together, so which is which is not known"
+            raise refuse(self._weights, wrong, "train each parameter in an adapter of its own to have it audited")
 
     def _module(self, path: str, pair: Pair) -> Iterator[Module]:
         name, owner = _named(path)

@@ -116,3 +116,24 @@ def test_experts_that_do_not_fit_their_config_are_refused(tmp_path: Path, fields
     with pytest.raises(AdapterError, match=says) as caught:
         audit(rewritten(folder, **fields))
     assert "\n" not in str(caught.value)
+
+
+class _Swapped(torch.nn.Module):
+    """Experts that declare the last parameter of all known models first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down_proj = torch.nn.Parameter(torch.zeros(4, 6, 8))
+        self.gate_up_proj = torch.nn.Parameter(torch.zeros(4, 16, 6))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Nothing: only the parameters count."""
+        return x
+
+
+def test_parameters_in_an_order_of_their_own_are_not_swapped(tmp_path: Path) -> None:
+    """PEFT wraps in the order of declaration, which no file tells; the shapes show that it is another."""
+    options = {"target_modules": [], "target_parameters": ["experts.gate_up_proj", "experts.down_proj"]}
+    folder = saved(layers(experts=_Swapped())(), tmp_path, peft.LoraConfig(r=2, **options))
+    with pytest.raises(AdapterError, match="which is which is not known"):
+        audit(folder)
