@@ -23,3 +23,17 @@ def test_else_it_is_in_the_xdg_cache_folder(monkeypatch: pytest.MonkeyPatch, tmp
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert cache_home.folder() == tmp_path / ".cache" / "gradience"
+
+
+def test_what_is_kept_is_there_whole_or_not_at_all(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A write that fails leaves the old file, and nothing beside it."""
+    file = tmp_path / "new" / "kept"
+    cache_home.keep(file, b"old")
+
+    def fail(*_: object) -> None:
+        raise OSError
+
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(OSError):  # noqa: PT011 - whichever it is
+        cache_home.keep(file, b"new")
+    assert (file.read_bytes(), list(file.parent.iterdir())) == (b"old", [file])

@@ -4,17 +4,14 @@ An entry is a file that appears whole or not at all. One that cannot be read is 
 """
 
 import hashlib
-import os
-import tempfile
 import zlib
-from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
-from gradience import __version__
+from gradience import __version__, cache_home
 from gradience.audit import columns
 from gradience.audit.record import AUDIT_VERSION, AuditRecord
 from gradience.errors import InputError
@@ -41,8 +38,7 @@ class Cache:
         content = zlib.compress(msgspec.msgpack.encode(columns.pack(record)), _QUICKLY)
         path = self._path(key)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            _write(path, content)
+            cache_home.keep(path, content)
         except OSError:
             return False
         return True
@@ -62,16 +58,3 @@ def key(fingerprint: str, *facts: Any) -> str:
 def _shape() -> str:
     """The fields of a record: an entry from before a field was added would lack it without a word."""
     return hashlib.sha256(msgspec.json.encode(msgspec.json.schema(AuditRecord))).hexdigest()
-
-
-def _write(path: Path, content: bytes) -> None:
-    # No fsync: what a power cut leaves of the file cannot be decoded, and is made again.
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-        Path(name).replace(path)
-    except BaseException:
-        with suppress(OSError):
-            Path(name).unlink()
-        raise

@@ -6,10 +6,7 @@ A cache that cannot be read, is damaged or cannot be written costs time, never a
 import hashlib
 import logging
 import math
-import os
-import tempfile
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -52,8 +49,7 @@ class Shelf:
         try:
             if _identity(self._file) != self._identity:
                 return
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            _replace(self._path, msgspec.json.encode(_Kept(self._identity, {**self.read(), **norms})))
+            cache_home.keep(self._path, msgspec.json.encode(_Kept(self._identity, {**self.read(), **norms})))
         except OSError as error:
             _LOG.debug("norms of base weights are not kept in %s: %s", self._path, error)
 
@@ -72,16 +68,3 @@ def _identity(file: Path) -> str:
 
 def _is_sound(norms: Norms) -> bool:
     return all(math.isfinite(value) and value >= 0 for value in (norms.sigma_max, norms.fro, norms.error))
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Write beside and rename: a reader meets the old file or the new one, whole."""
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=path.stem)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-        Path(name).replace(path)
-    except OSError:
-        with suppress(OSError):
-            Path(name).unlink()
-        raise
