@@ -138,6 +138,27 @@ def test_another_drainer_that_stands_still_is_waited_for_until_the_deadline(jour
     assert "is delivering" in outcome.error
 
 
+def test_a_drainer_with_another_experiment_is_waited_for_too(journal: Path) -> None:
+    """In one tracker a run_id is one tracked run, whatever experiment was named for new ones."""
+
+    class Elsewhere(MemorySink):
+        target = "memory:#b"
+
+    other = CursorFile(journal, "memory", "memory:#a")
+    with held(other):
+        cursor = Cursor(journal=str(journal), sink="memory", target="memory:#a", line=5)
+        threading.Timer(0.3, other.save, [cursor]).start()
+        tracker = MemoryTracker()
+        outcome = sync(journal, Elsewhere(tracker), deadline_s=20.0)
+    assert (outcome.state, outcome.line, tracker.runs) == (Delivery.UP_TO_DATE, 5, {})
+
+
+def test_another_tracker_is_not_waited_for(journal: Path) -> None:
+    """Each has its turn."""
+    with held(CursorFile(journal, "memory", "memory-2:#a")):
+        assert sync(journal, MemorySink(), deadline_s=5.0).sent == 5
+
+
 def test_a_drainer_that_ends_leaves_the_rest_to_us(journal: Path, store: CursorFile) -> None:
     """Once the lock is free, the lines it had not passed are delivered here."""
     one = lock.acquire(store.lock)

@@ -7,6 +7,8 @@ import hashlib
 import logging
 import os
 import re
+from collections.abc import Iterator
+from contextlib import suppress
 from enum import Enum
 from pathlib import Path
 
@@ -88,7 +90,7 @@ def check_name(journal: Path) -> None:
 
 
 class CursorFile:
-    """The place on disk of one target's cursor, with its dead letters and its lock beside it.
+    """The place on disk of one target's cursor, with its dead letters beside it, and the lock of its tracker.
 
     Raises:
         TelemetryError: as `check_name`, or there is no folder for it.
@@ -97,10 +99,10 @@ class CursorFile:
     def __init__(self, journal: Path, sink: str, target: str, state_dir: Path | None = None) -> None:
         check_name(journal)
         folder = state.folder(journal, state_dir)
-        stem = f"{re.sub(r'[^A-Za-z0-9_.-]', '_', sink)}-{hashlib.blake2b(target.encode(), digest_size=6).hexdigest()}"
+        stem = _stem(sink, target)
         self.path = folder / f"{stem}.json"
         self.dead_letters = folder / f"{stem}.dead.jsonl"
-        self.lock = folder / f"{stem}.lock"
+        self.lock = folder / lock_name(sink, target)
 
     def load(self) -> Cursor | None:
         """What was saved last; None when nothing was, or what is there cannot be read and was set aside."""
@@ -127,3 +129,26 @@ class CursorFile:
             file.flush()
             os.fsync(file.fileno())
         draft.replace(self.path)
+
+
+def lock_name(sink: str, target: str) -> str:
+    """The file whose lock is the turn to deliver: a tracker has one, because a run_id is one tracked run there."""
+    return f"{_stem(sink, address(target))}.lock"
+
+
+def address(target: str) -> str:
+    """The tracker of a target, without what a sink says after `#`: where in it a new run goes."""
+    return target.partition("#")[0]
+
+
+def cursors(journal: Path, state_dir: Path | None = None) -> Iterator[tuple[Path, Cursor]]:
+    """Every cursor of a journal that can be read, each with its file."""
+    for folder in state.places(journal, state_dir):
+        for place in sorted(folder.glob("*.json")):
+            with suppress(OSError, msgspec.DecodeError, UnicodeDecodeError):
+                yield place, msgspec.json.decode(place.read_bytes(), type=Cursor)
+
+
+def _stem(sink: str, target: str) -> str:
+    digest = hashlib.blake2b(target.encode(), digest_size=6).hexdigest()
+    return f"{re.sub(r'[^A-Za-z0-9_.-]', '_', sink)}-{digest}"

@@ -7,7 +7,7 @@ store and a second tracked run without a word.
 import logging
 from pathlib import Path
 
-from gradience.mirror.fleet.standing import cursors
+from gradience.mirror.cursor import cursors
 from gradience.mirror.sink import Sink
 
 log = logging.getLogger("gradience.mirror")

@@ -77,7 +77,10 @@ class Sink(Protocol):
 
     @property
     def target(self) -> str:
-        """Address and experiment, absolute and without credentials: two sinks with one target share a cursor."""
+        """Address and, after `#`, experiment; absolute and without credentials.
+
+        Two sinks with one target share a cursor, and one of several with the same address delivers at a time.
+        """
 
     def open(self, run: Run) -> Tracked:
         """Attach to the tracked run of `run`, or create it; later deliveries go there.

@@ -10,7 +10,7 @@ import msgspec
 
 from gradience.errors import SinkError, TargetGoneError, TelemetryError
 from gradience.mirror import memory, reason, turn
-from gradience.mirror.cursor import CursorFile, Delivery
+from gradience.mirror.cursor import Cursor, CursorFile, Delivery, cursors, lock_name
 from gradience.mirror.drain import Outcome, drain
 from gradience.mirror.groups import parse
 from gradience.mirror.pace import Endurance, Pace
@@ -51,7 +51,7 @@ def sync(
     store = CursorFile(path, sink.name, sink.target, state_dir)
     pace = Pace(deadline_s=deadline_s, patience_s=patience_s, stop=stop)
     began = pace.clock()
-    queue = _Queue(path, store, pace, from_start, progress)
+    queue = _Queue(path, store, state_dir, pace, from_start, progress)
     try:
         while True:
             with ExitStack() as stack:
@@ -97,13 +97,20 @@ def _check(path: Path) -> None:
 
 
 class _Queue:
-    """Behind another drainer of the same target: its cursor tells when our lines have passed too."""
+    """Behind another drainer of the same tracker: its cursor tells when our lines have passed too."""
 
     def __init__(
-        self, path: Path, store: CursorFile, pace: Pace, from_start: bool, progress: Callable[[int], object]
+        self,
+        path: Path,
+        store: CursorFile,
+        state_dir: Path | None,
+        pace: Pace,
+        from_start: bool,
+        progress: Callable[[int], object],
     ) -> None:
         self._path = path
         self._store = store
+        self._state_dir = state_dir
         self._endurance = Endurance(pace, store.path.stem)
         self._lines: int | None = None
         self._seen = 0
@@ -114,7 +121,7 @@ class _Queue:
         """What there is to report; None while it is worth waiting."""
         if self._lines is None:
             self._lines = sum(1 for _ in journal.read(self._path))
-        cursor = self._store.load()
+        cursor = self._furthest()
         line = cursor.line if cursor else 0
         if line > self._seen:
             self._seen = line
@@ -130,3 +137,9 @@ class _Queue:
             error=None if done else f"{lock.holder(self._store.lock) or 'another process'} is delivering",
             runs=cursor.tracked if cursor else {},
         )
+
+    def _furthest(self) -> Cursor | None:
+        """Of the cursors of this tracker: a run_id is one tracked run there, whichever of them leads to it."""
+        turn = self._store.lock.name
+        found = [one for _, one in cursors(self._path, self._state_dir) if lock_name(one.sink, one.target) == turn]
+        return max(found, key=lambda one: one.line, default=None)

@@ -1,4 +1,4 @@
-"""One drain at a time for each target: the turn is a lock beside the cursor."""
+"""One drain of a journal at a time for each tracker: the turn is a lock beside the cursors."""
 
 import logging
 from contextlib import ExitStack
@@ -10,7 +10,7 @@ log = logging.getLogger("gradience.mirror")
 
 
 def take(store: CursorFile, stack: ExitStack) -> bool:
-    """Take the target's turn for as long as the stack is open; False while another drain has it."""
+    """Take the tracker's turn for as long as the stack is open; False while another drain has it."""
     try:
         stack.callback(lock.acquire(store.lock).release)
     except BlockingIOError:

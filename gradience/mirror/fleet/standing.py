@@ -1,18 +1,16 @@
 """How the trackers of a journal stand, as far as its state folder tells: nothing is contacted, nothing is changed."""
 
 import time
-from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
 from gradience.mirror import deadletters
-from gradience.mirror.cursor import Cursor, Delivery, check_name
+from gradience.mirror.cursor import Cursor, Delivery, check_name, cursors, lock_name
 from gradience.mirror.groups import parse
 from gradience.mirror.sink import Tracked
 from gradience.mirror.tail import Tail
-from gradience.vnext import journal, lock, state
+from gradience.vnext import journal, lock
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,19 +86,11 @@ def untouched(path: Path, sink: str, target: str) -> Standing:
     return Standing(journal=str(path), sink=sink, target=target, lines=lines, behind=lines, lag_s=_age(ahead))
 
 
-def cursors(path: Path, state_dir: Path | None = None) -> Iterator[tuple[Path, Cursor]]:
-    """The cursors of a journal, each with its file."""
-    for folder in state.places(path, state_dir):
-        for place in sorted(folder.glob("*.json")):
-            with suppress(OSError, msgspec.DecodeError, UnicodeDecodeError):
-                yield place, msgspec.json.decode(place.read_bytes(), type=Cursor)
-
-
 def _standing(path: Path, place: Path, saved: Cursor) -> Standing:
     cursor = saved.present
     ahead = _ahead(path, cursor)
     grown = cursor.state is Delivery.UP_TO_DATE and ahead.lines > 0
-    holder = lock.holder(place.with_suffix(".lock"))
+    holder = lock.holder(place.with_name(lock_name(cursor.sink, cursor.target)))
     return Standing(
         journal=str(path),
         sink=cursor.sink,
