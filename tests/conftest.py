@@ -10,12 +10,12 @@ import msgspec
 import pytest
 
 from gradience.audit import aggregate
-from gradience.audit.adapter import Adapter
-from gradience.audit.folder import Files
-from gradience.audit.measured import Balance, Measured, Spectrum
-from gradience.audit.module import Module, Product
+from gradience.audit.disk.adapter import Adapter
+from gradience.audit.disk.folder import Files
+from gradience.audit.disk.module import Module, Product
 from gradience.audit.record import AdapterInfo, AuditRecord
-from gradience.audit.safetensors_file import Tensor
+from gradience.audit.spectra.measured import Balance, Measured, Spectrum
+from gradience.audit.tensors.safetensors_file import Tensor
 
 MakeRecord = Callable[..., AuditRecord]
 SaveAdapter = Callable[..., Path]

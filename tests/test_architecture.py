@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 
 # A module imports only from its own layer and from layers to the left.
 LAYERS = (
-    "errors", "cache_home", "vnext", "references", "audit", "settings", "policy", "fleet", "report", "mirror",
+    "errors", "cache_home", "vnext", "references", "audit", "settings", "policy", "batch", "report", "mirror",
     "testing", "cli",
 )  # fmt: skip
 UPWARD = {("gradience.vnext.mirroring", "gradience.mirror.live")}  # the one way up: a recorder starts its own mirror
@@ -133,7 +133,7 @@ def test_every_integration_says_which_tool_it_is_for() -> None:
 def test_importing_gradience_stays_light() -> None:
     """Importing any module that does not compute on tensors brings neither torch nor numpy nor a tracker."""
     light = [module for module in _sources(ROOT, "gradience") if ".audit." not in module and "__main__" not in module]
-    light += ["gradience.audit.adapter", "gradience.audit.columns", "gradience.audit.record"]
+    light += ["gradience.audit.disk.adapter", "gradience.audit.columns", "gradience.audit.record"]
     assert _heavy_after(light) == ""
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from gradience.audit import adapter
-from gradience.audit.adapter import Adapter
+from gradience.audit.disk import adapter
+from gradience.audit.disk.adapter import Adapter
 from gradience.errors import AdapterError
 
 LLAMA = ("model.layers.0.self_attn.q_proj", "model.layers.1.mlp.up_proj", "model.layers.1.self_attn.q_proj")

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gradience.audit import alignment, spectrum
-from gradience.audit.alignment import Core
-from gradience.audit.spectrum import Array
+from gradience.audit.spectra import alignment, spectrum
+from gradience.audit.spectra.alignment import Core
+from gradience.audit.spectra.spectrum import Array
 
 Factors = tuple[Array, Array]  # A (r, in) and B (out, r)
 

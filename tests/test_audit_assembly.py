@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from gradience.audit import adapter, assembly
-from gradience.audit.adapter import Adapter
-from gradience.audit.module import Module
+from gradience.audit.disk import adapter, assembly
+from gradience.audit.disk.adapter import Adapter
+from gradience.audit.disk.module import Module
 from gradience.errors import AdapterError
 
 ADALORA = {"peft_type": "ADALORA", "init_r": 4, "lora_alpha": 8}

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from gradience.audit import balance
-from gradience.audit.measured import Balance
+from gradience.audit.spectra import balance
+from gradience.audit.spectra.measured import Balance
 
 
 def balanced(a: torch.Tensor, b: torch.Tensor, exponents: tuple[int, int] = (0, 0)) -> Balance:

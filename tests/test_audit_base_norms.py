@@ -11,9 +11,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gradience.audit import widening
 from gradience.audit.base import lanczos, narrow, norms
 from gradience.audit.base.measured import Norms
+from gradience.audit.tensors import widening
 
 Vector = npt.NDArray[np.floating[Any]]
 NAMES = {torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}

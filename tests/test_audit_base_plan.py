@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import save_file
 
 from gradience.audit.base import plan, shards
-from gradience.audit.module import Module, Product
-from gradience.audit.safetensors_file import Tensor
+from gradience.audit.disk.module import Module, Product
+from gradience.audit.tensors.safetensors_file import Tensor
 from gradience.errors import InputError
 
 Q, UP = "model.layers.0.self_attn.q_proj", "model.layers.0.mlp.up_proj"

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from gradience.audit.base import cache, norms, survey
 from gradience.audit.base.measured import Against, Norms
 from gradience.audit.base.plan import Plan
-from gradience.audit.safetensors_file import header
+from gradience.audit.tensors.safetensors_file import header
 
 WEIGHTS = {f"layers.{i}.weight": torch.diag(torch.tensor([float(i + 1), 1.0])) for i in range(3)}
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from gradience.audit import safetensors_file
-from gradience.audit.bench import Bench, Wide
-from gradience.audit.module import Module, Product
+from gradience.audit.disk.module import Module, Product
+from gradience.audit.spectra.bench import Bench, Wide
+from gradience.audit.tensors import safetensors_file
 from gradience.errors import AdapterError
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from gradience.audit import blas
+from gradience.audit.spectra import blas
 
 
 def threads() -> set[int]:

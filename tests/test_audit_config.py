@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gradience.audit import config
+from gradience.audit.disk import config
 from gradience.errors import AdapterError
 
 PLAIN = {"peft_type": "LORA", "r": 16, "lora_alpha": 32, "target_modules": ["q_proj"]}

@@ -9,7 +9,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from gradience.audit import adapter, audit, difference, folder
+from gradience.audit import audit
+from gradience.audit.disk import adapter, difference, folder
 from gradience.errors import AdapterError
 
 SaveAdapter = Callable[..., Path]

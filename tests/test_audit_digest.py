@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from gradience.audit import digest
-from gradience.audit.folder import Files
+from gradience.audit.disk import digest
+from gradience.audit.disk.folder import Files
 from gradience.errors import AdapterError
 
 

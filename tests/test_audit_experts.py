@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from gradience.audit import experts
-from gradience.audit.config import LoraConfig
-from gradience.audit.module import Module
-from gradience.audit.safetensors_file import Tensor
+from gradience.audit.disk import experts
+from gradience.audit.disk.config import LoraConfig
+from gradience.audit.disk.module import Module
+from gradience.audit.tensors.safetensors_file import Tensor
 from gradience.errors import AdapterError
 
 FILE = Path("adapter_model.safetensors")

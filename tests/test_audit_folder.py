@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from gradience.audit import audit, folder
+from gradience.audit import audit
+from gradience.audit.disk import folder
 from gradience.errors import AdapterError
 
 

@@ -12,7 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from gradience.audit import audit, fingerprint, folder
+from gradience.audit import audit, fingerprint
+from gradience.audit.disk import folder
 from gradience.audit.record import AuditRecord
 from gradience.errors import AdapterError
 

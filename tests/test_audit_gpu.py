@@ -9,9 +9,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from gradience.audit import adapter, gpu, spectrum, survey
-from gradience.audit import device as devices
-from gradience.audit.device import Choice
+from gradience.audit.disk import adapter
+from gradience.audit.spectra import device as devices
+from gradience.audit.spectra import gpu, spectrum, survey
+from gradience.audit.spectra.device import Choice
 
 CUDA = pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="not run here: no CUDA"))
 

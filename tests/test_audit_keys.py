@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from gradience.audit import keys
-from gradience.audit.keys import Form, Keys
-from gradience.audit.safetensors_file import Tensor
+from gradience.audit.disk import keys
+from gradience.audit.disk.keys import Form, Keys
+from gradience.audit.tensors.safetensors_file import Tensor
 from gradience.errors import AdapterError
 
 PAIR = ["base_model.model.m.q.lora_A.weight", "base_model.model.m.q.lora_B.weight"]

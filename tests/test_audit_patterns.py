@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gradience.audit.patterns import Lookup, Values
+from gradience.audit.disk.patterns import Lookup, Values
 from gradience.errors import AdapterError
 
 PARTS = st.sampled_from(["a", "b", "q_proj", "proj", "layers", "0", "1", "x.y", "aXb"])

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gradience.audit import pool
 from gradience.audit.record import AuditRecord, ModuleAudit
+from gradience.audit.spectra import pool
 
 MakeRecord = Callable[..., AuditRecord]
 Spectra = Mapping[str, Sequence[float]]

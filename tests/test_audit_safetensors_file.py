@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save
 
-from gradience.audit import safetensors_file
+from gradience.audit.tensors import safetensors_file
 from gradience.errors import AdapterError
 
 ENTRY = {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}

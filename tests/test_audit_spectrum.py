@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gradience.audit import spectrum
+from gradience.audit.spectra import spectrum
 
 DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 

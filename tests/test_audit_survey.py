@@ -12,8 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from gradience.audit import adapter, factors, survey
-from gradience.audit.measured import Measured
+from gradience.audit.disk import adapter
+from gradience.audit.spectra import survey
+from gradience.audit.spectra.measured import Measured
+from gradience.audit.tensors import factors
 from gradience.errors import AdapterError, InputError
 
 WIDTHS = {"q": (24, 40), "k": (40, 24), "v": (4, 24)}  # v is narrower than the rank

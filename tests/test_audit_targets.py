@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from gradience.audit import targets
-from gradience.audit.config import LoraConfig
-from gradience.audit.targets import Targets
+from gradience.audit.disk import targets
+from gradience.audit.disk.config import LoraConfig
+from gradience.audit.disk.targets import Targets
 from gradience.errors import AdapterError
 
 EXPERTS, GATE, Q = "layers.3.mlp.experts", "layers.3.mlp.gate", "layers.3.self_attn.q_proj"

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from gradience.audit import threads
+from gradience.audit.spectra import threads
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,9 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gradience.audit import torch_file
-from gradience.audit.factors import Reader
-from gradience.audit.widening import widen
+from gradience.audit.tensors import torch_file
+from gradience.audit.tensors.factors import Reader
+from gradience.audit.tensors.widening import widen
 from gradience.errors import AdapterError
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from gradience.audit import widening
+from gradience.audit.tensors import widening
 
 FORMATS = {
     "F16": torch.float16,

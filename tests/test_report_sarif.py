@@ -10,8 +10,8 @@ import jsonschema
 import pytest
 
 from gradience.audit.record import AuditRecord
-from gradience.fleet import row
-from gradience.fleet.work import Answer
+from gradience.batch import row
+from gradience.batch.work import Answer
 from gradience.policy.advice import advise
 from gradience.policy.audit_rules import GATES, RULES
 from gradience.report import sarif

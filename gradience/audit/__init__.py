@@ -46,9 +46,10 @@ def audit(
     """
     if not 0 < energy_level <= 1:
         raise InputError(f"cannot audit at energy level {energy_level}: it is a share; give a number in (0, 1]")
-    from gradience.audit import aggregate, digest
+    from gradience.audit import aggregate
     from gradience.audit.base import plan
-    from gradience.audit.opening import opened
+    from gradience.audit.disk import digest
+    from gradience.audit.disk.opening import opened
 
     with (
         opened(path, initial=initial) as found,
@@ -56,7 +57,7 @@ def audit(
     ):
         planned = None if base_model is None else plan.make(base_model, found.modules)
         digested = pool.submit(digest.of, found.files)
-        from gradience.audit import survey  # brings numpy: only after every refusal
+        from gradience.audit.spectra import survey  # brings numpy: only after every refusal
 
         measured = survey.measure(found, device=device, exact=exact, progress=progress)
         base = _norms(planned, progress) if planned else None
@@ -70,7 +71,7 @@ def fingerprint(path: str | PathLike[str]) -> str:
         AdapterError: the directory holds no adapter.
         InputError: the reference cannot be fetched.
     """
-    from gradience.audit import digest, folder
+    from gradience.audit.disk import digest, folder
 
     place = fetch(path)
     with place.named():

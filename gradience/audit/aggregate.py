@@ -6,14 +6,15 @@ from typing import Any
 
 import msgspec
 
-from gradience.audit import ladder, layers, measures, pool
-from gradience.audit.adapter import Adapter
+from gradience.audit import ladder, layers, measures
 from gradience.audit.base import relative
 from gradience.audit.base.measured import Against
-from gradience.audit.measured import Balance, Measured, Spectrum
-from gradience.audit.module import Module
+from gradience.audit.disk.adapter import Adapter
+from gradience.audit.disk.module import Module
 from gradience.audit.record import AuditRecord, AuditSummary, ModuleAudit, NamedGroup
 from gradience.audit.refusal import listed
+from gradience.audit.spectra import pool
+from gradience.audit.spectra.measured import Balance, Measured, Spectrum
 
 
 def record(

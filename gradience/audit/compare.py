@@ -7,14 +7,15 @@ import math
 from collections.abc import Iterator, Sequence
 from os import PathLike
 
-from gradience.audit import alignment, layers, pairs, survey
-from gradience.audit.adapter import Adapter
-from gradience.audit.balance import raised
+from gradience.audit import layers, pairs
 from gradience.audit.compared import Comparison, ModuleComparison, OtherShape, PooledComparison
-from gradience.audit.module import EXPERT, Module
-from gradience.audit.opening import opened
+from gradience.audit.disk.adapter import Adapter
+from gradience.audit.disk.module import EXPERT, Module
+from gradience.audit.disk.opening import opened
 from gradience.audit.pairs import Aligned, Pair
 from gradience.audit.refusal import listed, quoted, refuse
+from gradience.audit.spectra import alignment, survey
+from gradience.audit.spectra.balance import raised
 from gradience.errors import InputError
 from gradience.references import Fetched
 

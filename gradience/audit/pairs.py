@@ -12,14 +12,14 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
-from gradience.audit import alignment, blas, spectrum, survey
-from gradience.audit.adapter import Adapter
-from gradience.audit.alignment import Core
-from gradience.audit.balance import raised
-from gradience.audit.bench import Bench, Wide
-from gradience.audit.module import Module
+from gradience.audit.disk.adapter import Adapter
+from gradience.audit.disk.module import Module
 from gradience.audit.refusal import quoted, refuse
-from gradience.audit.spectrum import Array
+from gradience.audit.spectra import alignment, blas, spectrum, survey
+from gradience.audit.spectra.alignment import Core
+from gradience.audit.spectra.balance import raised
+from gradience.audit.spectra.bench import Bench, Wide
+from gradience.audit.spectra.spectrum import Array
 
 _CHUNK = 32  # pairs, ...
 _CHUNK_BYTES = 4 << 20  # ... or as many as have so much in triangles

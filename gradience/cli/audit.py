@@ -2,7 +2,7 @@
 
 Its options stand where they belong: what is measured in `audit_input`, what is printed in `audit_view`, where the
 audit is kept in `audit_keep`, what it is held against in `audit_gate`, how several adapters are worked on in
-`audit_fleet`.
+`audit_batch`.
 """
 
 import sys
@@ -11,8 +11,9 @@ from typing import Any
 import click
 
 from gradience import references
+from gradience.batch import search
 from gradience.cli import (
-    audit_fleet,
+    audit_batch,
     audit_gate,
     audit_input,
     audit_keep,
@@ -22,13 +23,12 @@ from gradience.cli import (
     landing,
     output,
 )
-from gradience.cli.audit_fleet import Spread
+from gradience.cli.audit_batch import Spread
 from gradience.cli.audit_gate import Gate
 from gradience.cli.audit_input import Input
 from gradience.cli.audit_keep import Keeping
 from gradience.cli.audit_view import View
 from gradience.cli.options import taken
-from gradience.fleet import search
 from gradience.policy.advice import advise
 from gradience.policy.audit_rules import GATES, RULES
 
@@ -38,7 +38,7 @@ from gradience.policy.audit_rules import GATES, RULES
 @audit_view.options
 @audit_keep.options
 @audit_gate.options
-@audit_fleet.options
+@audit_batch.options
 @output.fail_on_option
 def command(*, fail_on: str | None, **given: Any) -> None:
     """Measure how much of its rank an adapter uses, and say what is worth testing.
@@ -57,7 +57,7 @@ def command(*, fail_on: str | None, **given: Any) -> None:
         audit_series.check(view, several=found.several)
         audit_series.run(asked, view, keeping, fail_on)
     elif is_table:
-        audit_fleet.run(found.adapters, asked, view, keeping, taken(Spread, given), fail_on)
+        audit_batch.run(found.adapters, asked, view, keeping, taken(Spread, given), fail_on)
     else:
         _run(asked, view, keeping, gate, fail_on)
 

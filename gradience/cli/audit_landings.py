@@ -4,11 +4,11 @@ import msgspec
 
 from gradience import references
 from gradience.audit.record import AuditRecord
+from gradience.batch import row
+from gradience.batch.work import Answer
 from gradience.cli import audit_keep, landing, outcome
 from gradience.cli.audit_keep import Keeping
 from gradience.errors import GradienceError
-from gradience.fleet import row
-from gradience.fleet.work import Answer
 from gradience.policy.advice import Advice, advise
 
 

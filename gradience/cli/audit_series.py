@@ -7,7 +7,7 @@ import click
 import msgspec
 
 from gradience import references
-from gradience.audit import folder, trainer
+from gradience.audit.disk import folder, trainer
 from gradience.audit.record import AuditRecord
 from gradience.cli import audit_input, audit_keep, audit_view, delivery, landing, outcome, output
 from gradience.cli.audit_input import Input

@@ -6,13 +6,13 @@ from typing import Any
 import click
 import msgspec
 
+from gradience.batch import row, table
+from gradience.batch.row import Row
+from gradience.batch.work import Answer
 from gradience.cli import output
 from gradience.cli.audit_view import View
-from gradience.fleet import row, table
-from gradience.fleet.row import Row
-from gradience.fleet.work import Answer
 from gradience.policy.rule import at_or_above
-from gradience.report import fleet_csv, fleet_text, order, sarif
+from gradience.report import batch_csv, batch_text, order, sarif
 from gradience.vnext.types import Recommendation
 
 
@@ -47,6 +47,6 @@ class Sheet:
         elif self._view.format == "sarif":
             output.document(sarif.document(sorted(self._answers, key=lambda one: one.place), Path.cwd()))
         elif self._view.format == "csv":
-            output.lines(fleet_csv.render(row.first(rows, self._view.top)))
+            output.lines(batch_csv.render(row.first(rows, self._view.top)))
         elif self._view.format == "text":
-            output.lines(fleet_text.render(rows, top=self._view.top))
+            output.lines(batch_text.render(rows, top=self._view.top))

@@ -6,9 +6,9 @@ import click
 import msgspec
 
 from gradience.audit.record import AuditRecord
+from gradience.batch import row
 from gradience.cli import output
 from gradience.cli.options import together
-from gradience.fleet import row
 from gradience.policy import audit_event, module_ranks
 from gradience.policy.advice import Advice
 from gradience.policy.module_ranks import ModuleRanks

@@ -8,8 +8,8 @@ from typing import Final
 
 import click
 
+from gradience.batch.work import Answer
 from gradience.cli import output
-from gradience.fleet.work import Answer
 
 REDRAW_S: Final = 0.2
 LOGGED_S: Final = 60.0  # a log wants few lines

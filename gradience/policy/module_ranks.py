@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from gradience.audit import ladder
-from gradience.audit.patterns import Lookup
+from gradience.audit.disk.patterns import Lookup
 from gradience.audit.record import AuditRecord, ModuleAudit
 
 _LITERAL: Final = re.compile(r"[A-Za-z0-9_.-]+")  # what a path is made of, and a regular expression takes as it is

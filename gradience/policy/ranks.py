@@ -11,7 +11,7 @@ import msgspec
 
 from gradience.audit import ladder
 from gradience.audit.record import AuditRecord, ModuleAudit
-from gradience.audit.safetensors_file import ITEM_BYTES
+from gradience.audit.tensors.safetensors_file import ITEM_BYTES
 
 WORTH_TESTING_RANK: Final = 8  # below this the grid is too coarse and the saving trivial
 WORTH_TESTING_SHARE: Final = 0.5  # of the trained rank: heuristic, see docs/USER_MANUAL.md for its measured errors

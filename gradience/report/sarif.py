@@ -13,8 +13,8 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from gradience import __version__, references
-from gradience.fleet.row import Row
-from gradience.fleet.work import Answer
+from gradience.batch.row import Row
+from gradience.batch.work import Answer
 from gradience.policy.audit_rules import GATES, RULES, AuditCase
 from gradience.policy.rule import Rule, Word
 from gradience.report.plain import plain

@@ -79,7 +79,7 @@ class Keeper:
 
 
 def _serve(pipe: Connection) -> None:
-    from gradience.audit import survey  # noqa: F401 - torch must not count as the first audit's memory
+    from gradience.audit.spectra import survey  # noqa: F401 - torch must not count as the first audit's memory
 
     warnings.simplefilter("error")
     resource.setrlimit(resource.RLIMIT_AS, (_status_kib("VmSize") * 1024 + _SPACE, resource.RLIM_INFINITY))

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gradience.audit.spectrum import Array
+from gradience.audit.spectra.spectrum import Array
 
 RISK = 1e-6
 TOLERANCE = 2e-2  # how far `bound` may stay above `value`, relatively; the value itself is then right to some 1e-3

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradience.audit import spectrum, widening
 from gradience.audit.base import lanczos, narrow
 from gradience.audit.base.measured import Norms
-from gradience.audit.spectrum import Array
+from gradience.audit.spectra import spectrum
+from gradience.audit.spectra.spectrum import Array
+from gradience.audit.tensors import widening
 
 _BLOCK = 1 << 19  # numbers: 2 MiB in float32
 _SAFE = 1e12  # root mean squares up to this, and down to its inverse, leave float32 room for the products

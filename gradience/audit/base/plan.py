@@ -10,9 +10,9 @@ import msgspec
 from gradience.audit.base import naming, quantised, shards
 from gradience.audit.base import place as places
 from gradience.audit.base.shards import Base
-from gradience.audit.module import Module
+from gradience.audit.disk.module import Module
 from gradience.audit.refusal import listed
-from gradience.audit.safetensors_file import Tensor
+from gradience.audit.tensors.safetensors_file import Tensor
 
 _WEIGHTS = (".weight", ".in_proj_weight")  # the second: MultiheadAttention's, whose module is called as a whole
 _EXPERT = re.compile(r"(?P<path>.+)\[(?P<number>[0-9]{1,9})\]")

@@ -5,7 +5,7 @@ from typing import Any
 
 from gradience.audit.base.shards import Base
 from gradience.audit.refusal import quoted
-from gradience.audit.safetensors_file import Tensor
+from gradience.audit.tensors.safetensors_file import Tensor
 
 _FLOATS = ("F64", "F32", "F16", "BF16")
 _CONFIGS = ("quantization_config", "compression_config", "quantization")

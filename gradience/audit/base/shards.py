@@ -10,9 +10,9 @@ from typing import Any
 
 import msgspec
 
-from gradience.audit import safetensors_file
 from gradience.audit.refusal import listed, printable, quoted
-from gradience.audit.safetensors_file import Tensor
+from gradience.audit.tensors import safetensors_file
+from gradience.audit.tensors.safetensors_file import Tensor
 from gradience.errors import InputError
 
 STEMS = ("model", "diffusion_pytorch_model")  # what transformers and diffusers call their weights

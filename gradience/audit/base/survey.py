@@ -8,14 +8,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
-from gradience.audit import blas, threads
 from gradience.audit.base.cache import Shelf
 from gradience.audit.base.measured import Against, Norms
 from gradience.audit.base.norms import norms as measured_norms
 from gradience.audit.base.plan import Plan
-from gradience.audit.factors import Reader
 from gradience.audit.refusal import listed, refuse
-from gradience.audit.safetensors_file import Tensor
+from gradience.audit.spectra import blas, threads
+from gradience.audit.tensors.factors import Reader
+from gradience.audit.tensors.safetensors_file import Tensor
 
 _WORKERS = 8
 _MEMORY = 1 << 30  # bytes of matrices at once; one alone may be larger
