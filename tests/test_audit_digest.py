@@ -1,11 +1,11 @@
 """The adapter's identity."""
 
-import hashlib
 import os
 import time
 from pathlib import Path
 
 import pytest
+from blake3 import blake3
 
 from gradience.audit.disk import digest
 from gradience.audit.disk.folder import Files
@@ -13,12 +13,12 @@ from gradience.errors import AdapterError
 
 
 def test_it_is_the_hash_of_weights_then_config(tmp_path: Path) -> None:
-    """Anyone can check it with a common tool, and it does not depend on where the files lie."""
+    """Anyone can check it with `b3sum`, and it does not depend on where the files lie."""
     weights, config = tmp_path / "w", tmp_path / "c"
     weights.write_bytes(bytes(range(256)) * 10_000)
     config.write_bytes(b"{}")
-    expected = hashlib.sha256(weights.read_bytes() + b"{}").hexdigest()
-    assert digest.of(Files("anywhere", config, weights)) == f"sha256:{expected}"
+    expected = blake3(weights.read_bytes() + b"{}").hexdigest()
+    assert digest.of(Files("anywhere", config, weights)) == f"blake3:{expected}"
 
 
 def test_a_file_that_went_away_is_refused(tmp_path: Path) -> None:

