@@ -1,11 +1,11 @@
 """`gradience sync --follow`: one standing service that keeps a tracker up to date with the journals of a node."""
 
 import signal
-import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Final
 
 import msgspec
@@ -42,7 +42,7 @@ def follow(places: Sequence[Path], request: Request) -> int:
             output.talk(f"{plain(place)} is not there yet.")
     crew.start()
     try:
-        while not told.wait(POLL_S):
+        while not _is_told(told):
             watch.look()
             lag.tell()
         _leave(watch, crew, DEADLINE_S if request.deadline_s is None else request.deadline_s)
@@ -52,17 +52,29 @@ def follow(places: Sequence[Path], request: Request) -> int:
     return outcome.worst([_result(watched, request) for watched in watch])
 
 
-def _told_to_leave() -> threading.Event:
-    """Set by the first signal; the second one is not waited for."""
-    told = threading.Event()
+def _told_to_leave() -> "SimpleQueue[int]":
+    """Gets the first signal; the second one is not waited for.
+
+    An event would not do: set by a signal in the midst of its own `wait`, it waits for a lock that its caller holds.
+    """
+    told: SimpleQueue[int] = SimpleQueue()
 
     def leave(number: int, _frame: object) -> None:
         signal.signal(number, signal.SIG_DFL)
-        told.set()
+        told.put(number)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, leave)
     return told
+
+
+def _is_told(told: "SimpleQueue[int]") -> bool:
+    """Whether a signal came, at the latest after a while."""
+    try:
+        told.get(timeout=POLL_S)
+    except Empty:
+        return False
+    return True
 
 
 def _leave(watch: Watch, crew: Crew, deadline_s: float) -> None:

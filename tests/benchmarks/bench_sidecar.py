@@ -1,8 +1,8 @@
 """What a live mirror costs a training: steps with and without one, interleaved, on one torch thread.
 
 Run it as a program: `python tests/benchmarks/bench_sidecar.py`. The side-car delivers to MLflow in a fresh sqlite
-store; while a block without it is timed, it is stopped by a signal. The recorder's thread that looks at it twice a second
-stays in both. Exits with 1 when a bar is not met.
+store; while a block without it is timed, it is stopped by a signal. The recorder's thread that looks at it twice a
+second stays in both. Exits with 1 when a bar is not met.
 """
 
 import os
