@@ -1,11 +1,7 @@
 """`gradience sync` as a process of its own: a tracker's library never enters this one, nor can it hang it."""
 
-import contextlib
 import logging
-import os
-import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +9,7 @@ from typing import IO
 
 import msgspec
 
+from gradience import child_process
 from gradience.errors import InputError
 from gradience.mirror.cursor import Delivery
 from gradience.mirror.drain import Outcome
@@ -43,26 +40,14 @@ def in_child(path: Path, name: str, options: Mapping[str, str], deadline_s: floa
         except subprocess.TimeoutExpired:
             return Outcome(state=Delivery.UNAVAILABLE, error=f"no answer within {deadline_s + OVERTIME_S:.0f} s")
         finally:
-            _end(child)
+            child_process.end(child)
         return _outcome(code, _text(out), _text(err))
 
 
 def _command(path: Path, name: str, options: Mapping[str, str], deadline_s: float) -> list[str]:
-    # -P keeps the working directory off sys.path, where a folder of runs called "mlflow" would hide the library.
-    isolation = ["-P"] if sys.version_info >= (3, 11) else []
     flags = [part for key, value in options.items() for part in (f"--{key.replace('_', '-')}", value)]
     sync = ["sync", "--to", name, "--json", "--deadline", str(deadline_s), *flags, "--", str(path)]
-    return [sys.executable, *isolation, "-m", "gradience", *sync]
-
-
-def _end(child: subprocess.Popen[bytes]) -> None:
-    """Leave nothing of the child's session behind."""
-    if sys.platform == "win32":
-        child.kill()
-    else:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(child.pid, signal.SIGKILL)
-    child.wait()
+    return [*child_process.PYTHON, "-m", "gradience", *sync]
 
 
 def _outcome(code: int, out: str, err: str) -> Outcome:

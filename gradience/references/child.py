@@ -3,10 +3,8 @@
 The request goes through stdin, because an address may hold credentials and arguments are for everybody to see.
 """
 
-import contextlib
 import importlib
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -16,6 +14,7 @@ from typing import Final
 
 import msgspec
 
+from gradience import child_process
 from gradience.errors import ExtraMissingError, GradienceError, InputError
 from gradience.references.reference import Reference
 from gradience.references.resolver import Fetched, Resolver
@@ -58,10 +57,8 @@ def fetch(resolver: str, reference: Reference, env: Mapping[str, str], *, deadli
 
 
 def _run(request: bytes, reference: Reference, env: Mapping[str, str], deadline_s: float) -> None:
-    # -P keeps the working directory off sys.path, where a folder called "mlflow" would hide the library.
-    isolation = ["-P"] if sys.version_info >= (3, 11) else []
     child = subprocess.Popen(
-        [sys.executable, *isolation, "-m", _MODULE],
+        [*child_process.PYTHON, "-m", _MODULE],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -73,22 +70,12 @@ def _run(request: bytes, reference: Reference, env: Mapping[str, str], deadline_
     except subprocess.TimeoutExpired:
         raise InputError(f"cannot fetch {reference.shown}: not done within {deadline_s:.0f} s; try again") from None
     finally:
-        _end(child)
+        child_process.end(child)
 
 
 def _made(kind: type[Path], value: str) -> Path:
     """A path as JSON has it, which msgspec does not know."""
     return kind(value)
-
-
-def _end(child: subprocess.Popen[bytes]) -> None:
-    """Leave nothing of the child's session behind."""
-    if sys.platform == "win32":
-        child.kill()
-    else:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(child.pid, signal.SIGKILL)
-    child.wait()
 
 
 class _Named:
