@@ -14,7 +14,7 @@ from gradience.cli.meter import Meter
 from gradience.cli.path import A_PATH
 from gradience.cli.request import Request
 from gradience.errors import GradienceError
-from gradience.mirror import reason, registry
+from gradience.mirror import environment, reason, registry
 from gradience.mirror.drain import Outcome
 from gradience.mirror.fleet import search
 from gradience.mirror.sink import Sink
@@ -129,7 +129,7 @@ def _deliver(request: Request, path: Path) -> int:
 
 
 def _sync(path: Path, sink: Sink, request: Request) -> Outcome:
-    os.environ.update(sink.process_env)
+    environment.enter(sink.process_env)
     limit_s = HUNG_S + (PATIENCE_S if request.deadline_s is None else request.deadline_s)
     watchdog = Watchdog(limit_s, lambda: _hung(path, limit_s, request))
     meter = Meter([path], request.name)

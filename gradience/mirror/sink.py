@@ -72,8 +72,11 @@ class Sink(Protocol):
     """
 
     name: ClassVar[str]
-    process_env: ClassVar[Mapping[str, str]]
-    """Environment that a process of the sink's own sets before `open`: its bounds on time and retries."""
+    process_env: ClassVar[Mapping[str, str | None]]
+    """Environment that a process of the sink's own sets before `open`: its bounds on time and retries.
+
+    None removes a variable that would lead the tracker's library astray there.
+    """
 
     @property
     def target(self) -> str:

@@ -52,9 +52,8 @@ def _check_identity(factory: Callable[[], Sink], secrets: Sequence[str]) -> None
     shown = [secret for secret in secrets if secret in sink.target or secret in repr(sink)]
     _require(not shown, "target or repr shows credentials")
     _require(not re.search(r"://[^/\s]*@", sink.target), "target shows the user info of an address")
-    _require(
-        all(isinstance(text, str) for pair in sink.process_env.items() for text in pair), "process_env is not text"
-    )
+    texts = [*sink.process_env, *filter(None, sink.process_env.values())]
+    _require(all(isinstance(text, str) for text in texts), "process_env is not text")
 
 
 def _check_construction(sink: Sink, libraries: Sequence[str]) -> None:

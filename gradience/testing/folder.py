@@ -70,7 +70,7 @@ class FolderSink:
     """
 
     name: ClassVar[str] = "folder"
-    process_env: ClassVar[Mapping[str, str]] = {"GRADIENCE_FOLDER_SINK": "1"}
+    process_env: ClassVar[Mapping[str, str | None]] = {"GRADIENCE_FOLDER_SINK": "1"}
 
     def __init__(self, *, root: str = ".", tracking_uri: str | None = None) -> None:
         self._root = Path(tracking_uri or root)

@@ -79,7 +79,7 @@ class MemorySink:
     """A sink that keeps every promise of the contract; sinks of one tracker share what it holds."""
 
     name: ClassVar[str] = "memory"
-    process_env: ClassVar[Mapping[str, str]] = {}
+    process_env: ClassVar[Mapping[str, str | None]] = {}
 
     def __init__(self, tracker: MemoryTracker | None = None) -> None:
         self.tracker = tracker or MemoryTracker()

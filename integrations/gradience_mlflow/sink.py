@@ -43,7 +43,7 @@ class MLflowSink:
     """
 
     name: ClassVar[str] = "mlflow"
-    process_env: ClassVar[Mapping[str, str]] = _ENV
+    process_env: ClassVar[Mapping[str, str | None]] = _ENV
 
     def __init__(
         self,

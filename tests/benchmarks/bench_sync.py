@@ -20,6 +20,7 @@ from statistics import median
 from urllib.error import URLError
 from urllib.request import urlopen
 
+from gradience.mirror import environment
 from gradience.mirror.cursor import Delivery
 from gradience.mirror.sync import sync
 from gradience.vnext import codec
@@ -53,7 +54,7 @@ def compare(what: str, uri: str, journal: Path, steps: int) -> bool:
     """Sync a journal; after every few batches of it, the other two methods take their turns."""
     from gradience_mlflow import MLflowSink
 
-    os.environ.update(MLflowSink.process_env)
+    environment.enter(MLflowSink.process_env)
     others = Others(uri, steps)
     write_run(journal, steps)
     turns = Turns(others)

@@ -34,7 +34,7 @@ BOUND_S = 8.0  # one request's timeout of 5 s, and a busy machine
 def _bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     """The environment of a process of the sink's own."""
     for key, value in MLflowSink.process_env.items():
-        monkeypatch.setenv(key, value)
+        monkeypatch.setenv(key, str(value))
 
 
 @pytest.fixture

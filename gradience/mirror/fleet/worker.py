@@ -18,7 +18,7 @@ from typing import IO, Final, NoReturn
 import msgspec
 
 from gradience.errors import GradienceError
-from gradience.mirror import reason, registry
+from gradience.mirror import environment, reason, registry
 from gradience.mirror.fleet.errand import Answer, Busy, Done, Errand, Hurry, Moved, Refused, Remark, Said, Setup, Told
 from gradience.mirror.fleet.visit import pace, visit
 from gradience.mirror.sync import sync
@@ -90,7 +90,7 @@ class Worker:
 
     def _sync(self, errand: Errand) -> Answer:
         sink = registry.load(self._setup.sink, **self._setup.options)
-        os.environ.update(sink.process_env)
+        environment.enter(sink.process_env)
         outcome = sync(
             Path(errand.journal),
             sink,
@@ -106,7 +106,7 @@ class Worker:
 
     def _visit(self, errand: Errand) -> Answer:
         sink = registry.load(self._setup.sink, **self._setup.options)
-        os.environ.update(sink.process_env)
+        environment.enter(sink.process_env)
         bounds = pace(
             deadline_s=errand.deadline_s,
             patience_s=errand.patience_s,

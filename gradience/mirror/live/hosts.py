@@ -23,8 +23,6 @@ from gradience.mirror.sink import Sink
 log = logging.getLogger("gradience.mirror")
 
 LOG_BYTES: Final = 1 << 20  # an older log that is longer makes way: a year of outages must not fill a disk
-# A process of its own is neither the sweep's agent nor the run that the training process has open in W&B.
-_NOT_ITS_OWN: Final = ("WANDB_SWEEP_ID", "WANDB_SWEEP_PARAM_PATH", "WANDB_RUN_ID", "WANDB_RESUME", "WANDB_SERVICE")
 # The working directory stays off sys.path, where a folder of runs called "mlflow" would hide the library; Python 3.10
 # has no -P for that.
 _PROGRAM: Final = """
@@ -63,7 +61,7 @@ class Sidecar:
 
     def __init__(self, spec: Spec, store: CursorFile, env: Mapping[str, str], cwd: Path) -> None:
         self._spec = spec
-        self._env = {key: value for key, value in env.items() if key not in _NOT_ITS_OWN}
+        self._env = dict(env)
         self._cwd = cwd
         self._process: subprocess.Popen[bytes] | None = None
         self._log = store.path.with_suffix(".log")

@@ -14,7 +14,7 @@ from typing import Final, NoReturn
 import msgspec
 
 from gradience.errors import GradienceError
-from gradience.mirror import reason, registry
+from gradience.mirror import environment, reason, registry
 from gradience.mirror.cursor import CursorFile, Delivery
 from gradience.mirror.live.follow import follow, note
 from gradience.mirror.live.spec import Spec
@@ -43,7 +43,7 @@ def main() -> NoReturn:
 def _serve(spec: Spec) -> int:
     sink = registry.load(spec.sink, **spec.options)
     store = CursorFile(spec.path, sink.name, sink.target, spec.state)
-    os.environ.update(sink.process_env)
+    environment.enter(sink.process_env)
     watchdog = Watchdog(spec.terms.call_s, lambda: _renew(spec, sink, store, vigil))
     vigil = Vigil(spec, heard=watchdog.feed)
     signal.signal(signal.SIGTERM, lambda *_: vigil.leave())
