@@ -26,13 +26,15 @@ class Keeping(msgspec.Struct, frozen=True, kw_only=True):
     run: str | None
     experiment: str | None
     tracking_uri: str | None
+    project: str | None
+    entity: str | None
     deadline: float
     strict: bool
 
     @property
     def request(self) -> delivery.Request:
         """What is asked of the trackers."""
-        options = {"run": self.run, "experiment": self.experiment, "tracking_uri": self.tracking_uri}
+        options = {name: getattr(self, name) for name in delivery.OPTIONS}
         return delivery.Request(
             names=tuple(dict.fromkeys(self.log_to)),
             options={name: value for name, value in options.items() if value is not None},
@@ -46,6 +48,8 @@ options: Final = together(
     click.option("--log-to", multiple=True, metavar="NAME", help="Mirror the run into this tracker; may be repeated."),
     click.option("--run", metavar="ID", help="The tracked run to use, as the tracker calls it."),
     click.option("--experiment", metavar="NAME", help="Where a new tracked run goes."),
+    click.option("--project", metavar="NAME", help="The same, where the tracker calls it a project."),
+    click.option("--entity", metavar="NAME", help="Whose project it is."),
     click.option("--tracking-uri", metavar="URI", help="The tracker's address."),
     click.option("--deadline", type=click.FloatRange(0), default=DEADLINE_S, show_default=True, metavar="SECONDS"),
     click.option("--strict", is_flag=True, help="Exit with 4 if a tracker is behind at the deadline."),

@@ -11,7 +11,7 @@ import click
 import msgspec
 
 from gradience.cli import output
-from gradience.mirror import catchup, registry
+from gradience.mirror import catchup, inhouse, registry
 from gradience.mirror.child import in_child
 from gradience.mirror.cursor import Delivery
 from gradience.mirror.drain import Outcome
@@ -19,6 +19,7 @@ from gradience.mirror.sink import Tracked
 from gradience.report.plain import plain
 
 REASON_WIDTH: Final = 200  # characters of a tracker's own words
+OPTIONS: Final = ("run", "experiment", "tracking_uri", "project", "entity")  # what a command takes for its sinks
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,7 +71,7 @@ def deliver(journal: Path, run_id: str, request: Request) -> list[Delivered]:
 
 def _deliver(journal: Path, run_id: str, name: str, request: Request) -> Delivered:
     with _overheard() as remarks:
-        outcome = in_child(journal, name, request.options_of(name), request.deadline_s)
+        outcome = _outcome(journal, run_id, name, request)
     done = Delivered(
         name=name,
         up_to_date=outcome.state is Delivery.UP_TO_DATE,
@@ -82,6 +83,16 @@ def _deliver(journal: Path, run_id: str, name: str, request: Request) -> Deliver
         output.talk(plain(remark))
     output.talk(_said(journal, done, outcome, request))
     return done
+
+
+def _outcome(journal: Path, run_id: str, name: str, request: Request) -> Outcome:
+    """By a process of its own, unless what the sink attaches to lives in this one: a notebook, a training script."""
+    options = request.options_of(name)
+    if hasattr(registry.find(name), "in_process"):
+        sink = registry.load(name, **options)
+        if inhouse.is_home(sink, journal, run_id):
+            return inhouse.deliver(journal, sink, request.deadline_s)
+    return in_child(journal, name, options, request.deadline_s)
 
 
 @contextmanager

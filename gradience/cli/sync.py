@@ -30,6 +30,8 @@ HUNG_S: Final = 30.0  # past deadline or patience: longer than any call that a s
 @click.option("--to", "name", metavar="NAME", help="The tracker; `gradience sinks` lists them.")
 @click.option("--tracking-uri", metavar="URI", help="The tracker's address, if its own environment is not to decide.")
 @click.option("--experiment", metavar="NAME", help="Where a run that is not tracked yet is created.")
+@click.option("--project", metavar="NAME", help="The same, where the tracker calls it a project.")
+@click.option("--entity", metavar="NAME", help="Whose project it is.")
 @click.option("--run", metavar="ID", help="The tracked run to deliver to.")
 @click.option("--from-start", is_flag=True, help="Deliver every line again, whatever was delivered before.")
 @click.option("--follow", is_flag=True, help="Stay: deliver what is recorded, new journals too, until SIGTERM.")

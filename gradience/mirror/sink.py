@@ -69,6 +69,9 @@ class Sink(Protocol):
     A sink may also have a method `active_run`. It is called in a recorder's process, where it must import nothing, and
     returns constructor options: those that lead a sink in another process to the run that is active in this one, its
     id as `active_run`; none where nothing is active.
+
+    And one `in_process() -> bool`: whether what it would attach to is an object of this process, so that no other may
+    deliver. It imports nothing, either.
     """
 
     name: ClassVar[str]

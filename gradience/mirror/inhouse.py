@@ -1,0 +1,54 @@
+"""Delivery in this process: for a sink that attaches to something which lives here, so that no other can reach it.
+
+Everything else is delivered by a process of its own (`child`).
+"""
+
+import threading
+from concurrent import futures
+from pathlib import Path
+from typing import Final
+
+from gradience.mirror.cursor import Delivery, cursors
+from gradience.mirror.drain import Outcome
+from gradience.mirror.sink import Sink
+from gradience.mirror.sync import sync
+
+OVERTIME_S: Final = 10.0  # past the deadline, for a call that is under way
+
+
+def is_home(sink: Sink, journal: Path, run_id: str) -> bool:
+    """Whether what the sink would attach to for this run lives here.
+
+    A run that is tracked already stays where it is: only if that is what lives here, it is delivered from here.
+    """
+    lives_here = getattr(sink, "in_process", None)
+    if lives_here is None or not lives_here():
+        return False
+    tracked = {
+        cursor.tracked[run_id].id
+        for _place, cursor in cursors(journal)
+        if cursor.sink == sink.name and run_id in cursor.tracked
+    }
+    find = getattr(sink, "active_run", None)
+    return not tracked or (find is not None and find().get("active_run") in tracked)
+
+
+def deliver(journal: Path, sink: Sink, deadline_s: float) -> Outcome:
+    """Catch the sink up within a deadline; the work is done in a thread, which is left behind if it hangs.
+
+    Raises:
+        GradienceError: as `sync`.
+    """
+    outcome: futures.Future[Outcome] = futures.Future()
+
+    def work() -> None:
+        try:
+            outcome.set_result(sync(journal, sink, deadline_s=deadline_s))
+        except Exception as error:  # noqa: BLE001 - handed to the caller by `result`
+            outcome.set_exception(error)
+
+    threading.Thread(target=work, name=f"gradience-{sink.name}", daemon=True).start()
+    try:
+        return outcome.result(deadline_s + OVERTIME_S)
+    except futures.TimeoutError:
+        return Outcome(state=Delivery.UNAVAILABLE, error=f"no answer within {deadline_s + OVERTIME_S:.0f} s")
