@@ -315,7 +315,7 @@ def test_a_run_is_opened_with_its_start_and_configuration(mirror: Mirror) -> Non
         None,
     )
     assert (later.started, later.config, later.tracked) == (5.0, {"lora": {"r": 8}}, "memory-1")
-    assert later.journal == str(mirror.path.resolve())
+    assert (later.journal, later.state_dir) == (str(mirror.path.resolve()), str(mirror.store.path.parent))
 
 
 def test_following_waits_at_the_end_until_there_is_no_more_to_come(mirror: Mirror) -> None:

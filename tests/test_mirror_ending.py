@@ -43,6 +43,14 @@ def test_the_last_run_fails_and_no_other(death: Death) -> None:
     assert (death.status("first"), death.status()) == (None, RunStatus.ERROR)
 
 
+def test_whoever_ends_a_run_is_told_where_its_state_is_kept(death: Death, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sink whose tracker has no memory looks there for its own, for an end as for a delivery."""
+    told = []
+    monkeypatch.setattr(MemorySink, "open", lambda _sink, run: told.append(run.state_dir))
+    death.tell()
+    assert told == [str(death.store.path.parent)]
+
+
 def test_a_tracker_that_is_down_is_told_later(death: Death) -> None:
     """With the patience of any delivery."""
     death.tracker.faults.extend([Fault.REFUSED] * 3)

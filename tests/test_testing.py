@@ -13,7 +13,11 @@ from gradience.vnext.types import RunStatus
 
 
 def check(
-    kind: Callable[[MemoryTracker], MemorySink], *, libraries: tuple[str, ...] = (), secrets: tuple[str, ...] = ()
+    kind: Callable[[MemoryTracker], MemorySink],
+    *,
+    libraries: tuple[str, ...] = (),
+    secrets: tuple[str, ...] = (),
+    remembers: bool = True,
 ) -> None:
     """Run the suite on sinks of one tracker."""
     tracker = MemoryTracker()
@@ -21,7 +25,7 @@ def check(
     def contents(tracked: Tracked) -> object:
         return copy.deepcopy([run for run in tracker.runs.values() if run.id == tracked.id])
 
-    check_sink(lambda: kind(tracker), contents, libraries=libraries, secrets=secrets)
+    check_sink(lambda: kind(tracker), contents, libraries=libraries, secrets=secrets, remembers=remembers)
 
 
 def test_the_memory_sink_passes_its_own_suite() -> None:
@@ -84,6 +88,13 @@ def test_a_sink_that_forgets_its_position_is_caught() -> None:
 
     with pytest.raises(AssertionError, match="the tracker remembers position None"):
         check(Forgetting)
+    check(Forgetting, remembers=False)
+
+
+def test_a_position_that_no_tracker_keeps_is_caught() -> None:
+    """Who says that a tracker has no memory has none: a position would then be of the sink's own making."""
+    with pytest.raises(AssertionError, match="not None"):
+        check(MemorySink, remembers=False)
 
 
 def test_a_sink_that_does_nothing_is_caught() -> None:

@@ -16,7 +16,7 @@ import msgspec
 
 from gradience.errors import TelemetryError
 from gradience.mirror.history import History
-from gradience.mirror.sink import Tracked
+from gradience.mirror.sink import Run, Tracked
 from gradience.vnext import state
 
 log = logging.getLogger("gradience.mirror")
@@ -129,6 +129,17 @@ class CursorFile:
             file.flush()
             os.fsync(file.fileno())
         draft.replace(self.path)
+
+    def run(self, cursor: Cursor, run_id: str) -> Run:
+        """A run that a cursor knows, as a sink finds it again."""
+        mark = cursor.runs[run_id]
+        return Run(
+            run_id=run_id,
+            journal=cursor.journal,
+            started=mark.started,
+            tracked=mark.tracked,
+            state_dir=str(self.path.parent),
+        )
 
 
 def lock_name(sink: str, target: str) -> str:

@@ -47,4 +47,4 @@ def _last(journal: Path, store: CursorFile) -> Run | None:
     mark = cursor.runs.get(last.run_id) if last and cursor else None
     if last is None or cursor is None or mark is None or mark.tracked is None:
         return None
-    return Run(run_id=last.run_id, journal=cursor.journal, started=mark.started, tracked=mark.tracked)
+    return store.run(cursor, last.run_id)

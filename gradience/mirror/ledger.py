@@ -59,6 +59,7 @@ class Ledger:
             config=start.config if start else {},
             meta=start.meta if start else {},
             tracked=mark.tracked,
+            state_dir=str(self._store.path.parent),
         )
 
     def attach(self, group: Group, tracked: Tracked) -> None:
@@ -77,7 +78,7 @@ class Ledger:
         if not any(isinstance(record.event, RunStart) for record in group.records):
             return []
         return [
-            Run(run_id=run_id, journal=self.cursor.journal, started=mark.started, tracked=mark.tracked)
+            self._store.run(self.cursor, run_id)
             for run_id, mark in self.cursor.runs.items()
             if mark.history.unended and mark.tracked is not None and run_id != group.run_id
         ]

@@ -38,6 +38,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     config: dict[str, Any] = {}  # of its first run_start, if it has been seen
     meta: dict[str, Any] = {}
     tracked: str | None = None  # the cursor's record of the tracked run
+    state_dir: str | None = None  # the folder of the cursor: room for what a tracker cannot remember by itself
 
 
 class Tracked(msgspec.Struct, frozen=True, kw_only=True):

@@ -14,7 +14,7 @@ from gradience.mirror.cursor import Cursor, CursorFile, Delivery, cursors, lock_
 from gradience.mirror.drain import Outcome, drain
 from gradience.mirror.groups import parse
 from gradience.mirror.pace import Endurance, Pace
-from gradience.mirror.sink import Run, Sink
+from gradience.mirror.sink import Sink
 from gradience.vnext import journal, lock
 
 log = logging.getLogger("gradience.mirror")
@@ -76,9 +76,9 @@ def _confirmed(outcome: Outcome, sink: Sink, store: CursorFile) -> Outcome:
     runs = [(id_, mark) for id_, mark in cursor.runs.items() if mark.tracked] if cursor else []
     if cursor is None or not runs or outcome.state is not Delivery.UP_TO_DATE:
         return outcome
-    run_id, mark = max(runs, key=lambda item: item[1].started)
+    run_id, _mark = max(runs, key=lambda item: item[1].started)
     try:
-        sink.open(Run(run_id=run_id, journal=cursor.journal, started=mark.started, tracked=mark.tracked))
+        sink.open(store.run(cursor, run_id))
     except TargetGoneError as gone:
         return msgspec.structs.replace(outcome, state=Delivery.PARKED, behind=outcome.line, error=reason.of(gone))
     except SinkError as error:
