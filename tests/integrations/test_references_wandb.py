@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from gradience.audit import fingerprint
-from tests.integrations import wandb_server
-from tests.integrations.wandb_server import Tracker
+from tests.integrations.wandb_double import server
+from tests.integrations.wandb_double.server import Server
 
 pytest.importorskip("wandb")
 pytestmark = pytest.mark.slow
@@ -20,16 +20,18 @@ SaveAdapter = Callable[..., Path]
 
 
 @pytest.fixture
-def tracker(tmp_path: Path, save_adapter: SaveAdapter) -> Iterator[Tracker]:
+def tracker(tmp_path: Path, save_adapter: SaveAdapter) -> Iterator[Server]:
     """An artifact with an adapter, a checkpoint and an optimiser's state."""
     adapter = save_adapter(tmp_path / "adapter")
-    files = {name: adapter / name for name in ("adapter_config.json", "adapter_model.safetensors")}
-    deeper = {f"deep/checkpoint-5/{name}": path for name, path in files.items()}
-    with wandb_server.serving({**files, **deeper, "optimizer.pt": files["adapter_config.json"]}) as serving:
+    files = {name: (adapter / name).read_bytes() for name in ("adapter_config.json", "adapter_model.safetensors")}
+    deeper = {f"deep/checkpoint-5/{name}": data for name, data in files.items()}
+    everything = {**files, **deeper, "optimizer.pt": files["adapter_config.json"]}
+    with server.serving() as serving:
+        serving.storing.publish("me/sft/adapter", everything, version=3, aliases=["best"])
         yield serving
 
 
-def _audit(tracker: Tracker, place: Path, reference: str, **own: str) -> subprocess.CompletedProcess[str]:
+def _audit(tracker: Server, place: Path, reference: str, **own: str) -> subprocess.CompletedProcess[str]:
     place.mkdir(exist_ok=True)
     variables = {key: value for key, value in os.environ.items() if not key.startswith("WANDB_")}
     variables |= {"WANDB_BASE_URL": tracker.address, "XDG_CACHE_HOME": str(place / ".cache"), "HOME": str(place), **own}
@@ -40,7 +42,7 @@ def _audit(tracker: Tracker, place: Path, reference: str, **own: str) -> subproc
 LOGIN = {"WANDB_API_KEY": "k" * 40}
 
 
-def test_only_the_adapters_files_are_downloaded(tracker: Tracker, tmp_path: Path) -> None:
+def test_only_the_adapters_files_are_downloaded(tracker: Server, tmp_path: Path) -> None:
     """Once for all aliases of a version; no run is started, and nothing is left where the command ran."""
     done = _audit(tracker, tmp_path / "home", "wandb://me/sft/adapter:best", **LOGIN)
     assert done.returncode == 0, done.stderr
@@ -56,7 +58,7 @@ def test_only_the_adapters_files_are_downloaded(tracker: Tracker, tmp_path: Path
     assert [path for path in tracker.asked if path.startswith("/artifacts")] == []
 
 
-def test_a_folder_of_an_artifact_is_an_adapter_too(tracker: Tracker, tmp_path: Path) -> None:
+def test_a_folder_of_an_artifact_is_an_adapter_too(tracker: Server, tmp_path: Path) -> None:
     """With the step of its checkpoint; without an alias it is the latest version."""
     done = _audit(tracker, tmp_path / "home", "wandb://me/sft/adapter/deep/checkpoint-5", **LOGIN)
     assert done.returncode == 0, done.stderr
@@ -72,7 +74,7 @@ def test_a_folder_of_an_artifact_is_an_adapter_too(tracker: Tracker, tmp_path: P
     ],
 )
 def test_what_wandb_does_not_give_is_one_line(
-    tracker: Tracker, tmp_path: Path, reference: str, login: dict[str, str], said: str
+    tracker: Server, tmp_path: Path, reference: str, login: dict[str, str], said: str
 ) -> None:
     """Nobody is asked to log in by a prompt."""
     done = _audit(tracker, tmp_path / "home", reference, **login)
