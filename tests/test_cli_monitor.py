@@ -31,6 +31,10 @@ def _codes(path: Path) -> list[str]:
     return [one["action"] for one in _document(path)["recommendations"]]  # type: ignore[attr-defined]
 
 
+def _without_seal(line: bytes) -> bytes:
+    return json.dumps({key: value for key, value in json.loads(line).items() if key != "seal"}).encode() + b"\n"
+
+
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
     """A run of four steps that went well."""
@@ -85,6 +89,23 @@ def test_a_killed_run_is_seen(run: Path) -> None:
     run.write_bytes(b"".join(lines[:-1]))
     assert _codes(run) == ["run_unfinished"]
     assert "no run_end, step 4 of 4" in _monitor(run).stdout
+
+
+def test_a_journal_that_was_changed_after_its_end_is_seen(run: Path) -> None:
+    """A finding that --fail-on knows; one that is intact is told as that."""
+    assert "journal     sealed, intact\n" in _monitor(run).stdout
+    assert _document(run)["signals"]["seal"] == {"line": 8, "lines": 7, "is_intact": True}  # type: ignore[index]
+    run.write_bytes(run.read_bytes().replace(b'"loss":2.0', b'"loss":0.1', 1))
+    changed = _monitor(run, "--fail-on", "journal_changed")
+    assert changed.exit_code == 3
+    assert "journal     changed after its end: line 8 sealed other lines than the first 7" in changed.stdout
+
+
+def test_a_run_of_an_older_release_has_no_seal(run: Path) -> None:
+    """Nothing is said of it, and nothing found."""
+    run.write_bytes(b"".join(_without_seal(line) for line in run.read_bytes().splitlines()))
+    assert "journal  " not in _monitor(run).stdout
+    assert _codes(run) == []
 
 
 def test_a_crash_is_seen(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from gradience.policy import monitor
 from gradience.policy.rule import TEXT_LIMIT
-from gradience.vnext.signals import AlertSeen, NonfiniteSeen, SignalSnapshot
+from gradience.vnext.signals import AlertSeen, NonfiniteSeen, SealSeen, SignalSnapshot
 from gradience.vnext.types import ConfigSnapshot, OptimizerConfigSnapshot, Severity
 
 WELL = SignalSnapshot(
@@ -29,6 +29,7 @@ CASES = [
     ("run_failed", {"status": "error"}, Severity.ERROR),
     ("run_failed", {"status": "aborted"}, Severity.WARNING),
     ("run_unfinished", {"status": None, "ended": False}, Severity.WARNING),
+    ("journal_changed", {"seal": SealSeen(line=9, lines=8, is_intact=False)}, Severity.WARNING),
     ("memorization_gap", {"gap": 1.5, "test_split": "test"}, Severity.INFO),
     ("gap_unavailable", {"gap": None, "gap_note": "no held-out evaluation"}, Severity.INFO),
 ]
@@ -56,6 +57,7 @@ def test_every_rule_is_shown_to_fire() -> None:
     "changed",
     [
         {"gap": 1.49},
+        {"seal": SealSeen(line=9, lines=8, is_intact=True)},
         {"gap": math.nan},
         {"nonfinite": (_nan("train_step/my_metric"), _nan("metrics/spectral/kappa"))},
         {"gap": None, "counts": {"metrics": 1}},

@@ -55,7 +55,8 @@ def command(
 
 
 def _summarized(file: str, run_id: str | None, *, strict: bool) -> SignalSnapshot:
-    seen = TelemetryReader(file, run_id=run_id, strict=strict).summarize()
+    reader = TelemetryReader(file, run_id=run_id, strict=strict)
+    seen = msgspec.structs.replace(reader.summarize(), seal=reader.seal())
     if not seen.counts:
         which = "no telemetry event" if run_id is None else f"no event of run {run_id}"
         raise TelemetryError(f"cannot monitor {file}: {which} in it")

@@ -41,6 +41,13 @@ def run_unfinished(seen: SignalSnapshot, _: Thresholds) -> Match | None:
     return Match(facts={"last_step": seen.last_step or 0, "last_ts": seen.last_ts})
 
 
+def journal_changed(seen: SignalSnapshot, _: Thresholds) -> Match | None:
+    """The lines that the run's end sealed are others now."""
+    if seen.seal is None or seen.seal.is_intact:
+        return None
+    return Match(facts={"line": seen.seal.line, "lines": seen.seal.lines})
+
+
 def memorization_gap(seen: SignalSnapshot, limits: Thresholds) -> Match | None:
     """Held-out perplexity is a multiple of the training perplexity."""
     if seen.gap is None or not seen.gap >= limits["gap"]:
@@ -138,6 +145,16 @@ RULES: Final[tuple[Rule[SignalSnapshot], ...]] = (
         message="The run has no run_end: it is still going, or was killed after step {last_step}.",
         source="every recorder that ends, also by an exception, writes a run_end",
         test="Is its process alive? Then look again later.",
+    ),
+    Rule(
+        code="journal_changed",
+        severity=Severity.WARNING,
+        confidence="certain",
+        find=journal_changed,
+        message="The file was changed after its end: its first {lines} lines are not those that line {line} sealed.",
+        source="SHA-256 of every byte of them, as run_end recorded it",
+        test="Does another copy of the file pass, such as the one that a tracker keeps?",
+        limits="Who changed it cannot be told, nor whether it was on purpose.",
     ),
     Rule(
         code="memorization_gap",

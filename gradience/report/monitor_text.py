@@ -32,6 +32,7 @@ def render(file: str, seen: SignalSnapshot, found: Sequence[Recommendation], *, 
 def _state(seen: SignalSnapshot) -> list[str]:
     rows = {
         "status": _status(seen),
+        "journal": _journal(seen),
         "model": ", ".join(str(name) for name in _model(seen) if name),
         "train": _train(seen),
         "gap": _gap(seen),
@@ -57,6 +58,14 @@ def _duration(seen: SignalSnapshot) -> str:
     except (OverflowError, ValueError, OSError):
         return ""  # a time that is no time
     return f", {duration(max(0.0, seen.last_ts - seen.first_ts))} from {began}"
+
+
+def _journal(seen: SignalSnapshot) -> str:
+    if seen.seal is None:
+        return ""
+    if seen.seal.is_intact:
+        return "sealed, intact"
+    return f"changed after its end: line {seen.seal.line} sealed other lines than the first {seen.seal.lines} of now"
 
 
 def _model(seen: SignalSnapshot) -> tuple[str | None, ...]:

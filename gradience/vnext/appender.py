@@ -1,19 +1,24 @@
 """Appending whole lines to a telemetry file: one line is one write on an O_APPEND descriptor."""
 
 import errno
+import logging
 import os
 import stat
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from gradience.errors import TelemetryError
-from gradience.vnext import codec, runs
+from gradience.vnext import codec, runs, seal
 from gradience.vnext.journal import LINE_LIMIT
+from gradience.vnext.types import Seal
 
 _FLAGS: Final = os.O_RDWR | os.O_APPEND | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _ATTEMPTS: Final = 3  # a short write on a disk that is not full comes from a signal; it does not repeat for ever
+
+_log = logging.getLogger(__name__)
 
 
 class Appender:
@@ -56,6 +61,18 @@ class Appender:
         with os.fdopen(os.dup(self._descriptor), "rb") as stream:
             stream.seek(start)
             yield from (line for line in stream if line.endswith(b"\n"))
+
+    def seal(self) -> Seal | None:
+        """The seal of the lines in the file; None of one that cannot be read back, or not in time."""
+        try:
+            if not stat.S_ISREG(self.stat().st_mode):
+                return None  # to read a pipe would wait for its writer, which is this one
+            with os.fdopen(os.dup(self._descriptor), "rb", buffering=0) as stream:
+                stream.seek(0)
+                return seal.take(iter(partial(stream.read, seal.PIECE), b""))
+        except OSError as error:
+            _log.debug("%s is not sealed: %s", self.path, error)
+            return None
 
     def become(self, heir: "Appender") -> None:
         """Go on with the file of another appender, which is closed by that."""

@@ -69,7 +69,7 @@ class Scan:
         whoever takes the pieces apart keeps them.
         """
         rest = _Rest()
-        for chunk in self._chunks():
+        for chunk in self.pieces():
             cut = chunk.rfind(b"\n") + 1
             if not cut:
                 rest.add(chunk)
@@ -83,7 +83,8 @@ class Scan:
             rest.add(chunk[cut:])
         self.tail = rest.size
 
-    def _chunks(self) -> Iterator[bytes]:
+    def pieces(self) -> Iterator[bytes]:
+        """The bytes as they come, decompressed, whatever lines they make; a damaged archive ends early."""
         try:
             with open_bytes(self.path) as stream:
                 _skip(stream, self.end)

@@ -24,6 +24,7 @@ from gradience.vnext.types import (
     RunEnd,
     RunStart,
     RunStatus,
+    Seal,
     TrainStep,
 )
 
@@ -44,6 +45,7 @@ class RunFold:
     def __init__(self, first: Record) -> None:
         self.run_id = first.event.run_id
         self.start_line = 0  # of its latest run_start; 0 in a run without one
+        self.end_line = 0  # of its latest run_end
         self.rewinds: list[Rewind] = []
         self._first = first
         self._last = first.event
@@ -82,6 +84,11 @@ class RunFold:
         steps = [event.step for event in (self._train, self._loss) if event is not None and event.step is not None]
         steps += [judged[-1].metrics.step for judged in self._evals.values() if judged and judged[-1].metrics.step]
         return max(steps, default=self._reached)
+
+    @property
+    def seal(self) -> Seal | None:
+        """What the end of the last attempt sealed."""
+        return self._end.seal if self._end else None
 
     def info(self) -> RunInfo:
         """The run in a line."""
@@ -151,7 +158,7 @@ class RunFold:
         elif isinstance(event, RecommendationEvent):
             self._mechanic.advise(event, record.payload)
         elif isinstance(event, RunEnd):
-            self._finish(event, problems)
+            self._finish(record.line, event, problems)
         self._notices.nonfinite(event, record.line)
         return problems
 
@@ -200,8 +207,8 @@ class RunFold:
         if event.split in self._evals or len(self._evals) < NAMES_KEPT:
             self._evals.setdefault(event.split, deque(maxlen=EVALS_KEPT)).append(judged)
 
-    def _finish(self, event: RunEnd, problems: list[str]) -> None:
-        self._end = event
+    def _finish(self, line: int, event: RunEnd, problems: list[str]) -> None:
+        self._end, self.end_line = event, line
         self._is_watchful = True
         if event.status not in {status.value for status in RunStatus}:
             problems.append(f"status is {ascii(event.status)[:60]}: expected ok, aborted or error")

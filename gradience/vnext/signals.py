@@ -65,6 +65,14 @@ class NonfiniteSeen(msgspec.Struct, frozen=True, kw_only=True):
     count: int = 1
 
 
+class SealSeen(msgspec.Struct, frozen=True, kw_only=True):
+    """The seal that the `run_end` on one line put on the `lines` before it, and whether they are still those."""
+
+    line: int
+    lines: int
+    is_intact: bool
+
+
 class SignalSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     """What one run looks like from its telemetry, in its last attempt.
 
@@ -77,6 +85,7 @@ class SignalSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     run_id: str | None = None
     status: str | None = None  # of its run_end
     ended: bool = False
+    seal: SealSeen | None = None  # of its run_end, where somebody checked it
     starts: int = 0
     first_step: int | None = None
     last_step: int | None = None

@@ -140,10 +140,10 @@ class TelemetryWriter:
         self._record("recommendation", step, {"recommendations": items, **extras})
 
     def run_end(self, status: RunStatus | str = RunStatus.OK, reason: str | None = None) -> None:
-        """The run ended; the disk has every line of it when this returns."""
-        self._record(
-            RunEnd.name, None, {"status": _text(status)} | ({} if reason is None else {"reason": _text(reason)})
-        )
+        """The run ended; the disk has every line of it when this returns, sealed by this one."""
+        payload = {"status": _text(status)} | ({} if reason is None else {"reason": _text(reason)})
+        with self._lock:
+            self._record(RunEnd.name, None, payload | self._seal())
 
     def log(self, event: str, step: Any = None, **fields: Any) -> None:
         """An event of any name, for what the contract does not name."""
@@ -253,6 +253,14 @@ class TelemetryWriter:
         if event == RunEnd.name:
             self._footing.look(time.time())
             self._sync()
+
+    def _seal(self) -> dict[str, Any]:
+        """The seal of what stands under the file's name before its end is written."""
+        if self._silent or self._appender is None:
+            return {}
+        self._footing.look(time.time())
+        taken = self._appender.seal()
+        return {} if taken is None else {"seal": msgspec.to_builtins(taken)}
 
     def _sync(self) -> None:
         """Have the lines on the disk; they are written already, so that a failure loses none."""

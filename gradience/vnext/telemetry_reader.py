@@ -8,10 +8,10 @@ from functools import cached_property
 from pathlib import Path
 
 from gradience.errors import TelemetryError
-from gradience.vnext import journal, runs
+from gradience.vnext import journal, runs, seal
 from gradience.vnext.record import Record, decoded
 from gradience.vnext.run_fold import Rewind
-from gradience.vnext.signals import Issue, RunInfo, SignalSnapshot
+from gradience.vnext.signals import Issue, RunInfo, SealSeen, SignalSnapshot
 from gradience.vnext.summary import Summary
 from gradience.vnext.types import AnyEvent, ConfigSnapshot, Eval, EvalMetrics, Metrics, TrainStep, UnknownEvent
 
@@ -94,6 +94,18 @@ class TelemetryReader:
         if not summary.runs and summary.issues:
             raise TelemetryError(f"{self.path} holds no telemetry: {summary.issues[0]}")
         return summary.snapshot(self._run_id)
+
+    def seal(self) -> SealSeen | None:
+        """The seal of the run's end, checked against the file; None in a run without one, as older releases wrote it.
+
+        Raises:
+            TelemetryError: The file cannot be read any more.
+        """
+        run = self._summary.run(self._run_id)
+        if run is None or run.seal is None:
+            return None
+        is_intact = seal.holds(self._source, run.seal)
+        return SealSeen(line=run.end_line, lines=run.seal.lines, is_intact=is_intact)
 
     @cached_property
     def _summary(self) -> Summary:

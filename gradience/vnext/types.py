@@ -35,6 +35,7 @@ __all__ = [
     "RunEnd",
     "RunStart",
     "RunStatus",
+    "Seal",
     "Severity",
     "Step",
     "TaskProfile",
@@ -158,13 +159,21 @@ class RecommendationEvent(Event, frozen=True, kw_only=True, tag="recommendation"
     recommendations: list[Recommendation]
 
 
+class Seal(msgspec.Struct, frozen=True, kw_only=True):
+    """The first `lines` of a file, every byte of them: `head -n LINES FILE | sha256sum` prints `sha256`."""
+
+    lines: Annotated[int, msgspec.Meta(ge=0)]
+    sha256: str
+
+
 class RunEnd(Event, frozen=True, kw_only=True, tag="run_end"):
-    """A run ended; `status` is one of `RunStatus` (readers take any string)."""
+    """A run ended; `status` is one of `RunStatus` (readers take any string). `seal` is of the lines before this one."""
 
     name: ClassVar[str] = "run_end"
 
     status: str
     reason: str | None = None
+    seal: Seal | None = None
 
 
 class UnknownEvent(msgspec.Struct, frozen=True, kw_only=True):
