@@ -13,6 +13,7 @@ from gradience.mirror.pace import Pace
 from gradience.mirror.sink import Batch, Run, Tracked
 from gradience.testing import Fault, Killed, MemoryRun, MemorySink, MemoryTracker, samples
 from gradience.vnext.record import Record
+from gradience.vnext.telemetry import TelemetryWriter
 from gradience.vnext.types import RunStatus
 
 
@@ -316,6 +317,26 @@ def test_a_run_is_opened_with_its_start_and_configuration(mirror: Mirror) -> Non
     )
     assert (later.started, later.config, later.tracked) == (5.0, {"lora": {"r": 8}}, "memory-1")
     assert (later.journal, later.state_dir) == (str(mirror.path.resolve()), str(mirror.store.path.parent))
+
+
+def test_a_journal_that_was_changed_after_its_end_is_delivered_and_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """By its last seal, however many ends it has, and in every batch size; one that is as it was is no remark worth."""
+    mirror = Mirror(tmp_path)
+    for run_id in ("a", "b"):
+        with TelemetryWriter(mirror.path, run_id=run_id) as writer:
+            writer.run_start({})
+            writer.train_step(1, loss=1.0)
+    assert mirror.drain().state is Delivery.UP_TO_DATE
+    assert caplog.messages == []
+    mirror.lose_state()
+    mirror.tracker.runs.clear()
+    mirror.path.write_bytes(mirror.path.read_bytes().replace(b'"loss":1.0', b'"loss":2.0', 1))
+    assert (mirror.drain().sent, mirror.drain().sent) == (6, 0)
+    assert [message.partition(": ")[2] for message in caplog.messages] == [
+        "line 6 sealed other lines than the first 5 that were delivered now."
+    ]
 
 
 def test_following_waits_at_the_end_until_there_is_no_more_to_come(mirror: Mirror) -> None:

@@ -18,6 +18,7 @@ from gradience.mirror.deadletters import DeadLetters
 from gradience.mirror.groups import Group, groups
 from gradience.mirror.ledger import Ledger
 from gradience.mirror.pace import Endurance, Pace
+from gradience.mirror.sealed import Sealed
 from gradience.mirror.sink import Sink, Tracked
 from gradience.mirror.tail import Tail
 
@@ -78,6 +79,7 @@ class _Drain:
         self._pace = pace
         self._progress = progress
         self._ledger = Ledger(tail, sink, store)
+        self._sealed = Sealed(tail.path)
         self._letters = DeadLetters(store.dead_letters)
         self._endurance = Endurance(pace, sink.name)
         self._open: str | None = None
@@ -115,6 +117,7 @@ class _Drain:
             if not block:
                 self._ledger.note(Delivery.UP_TO_DATE)
                 self._ledger.save()
+                self._sealed.check()
             if self._endurance.is_over() or not (block or self._pace.follow()):
                 return
             if not block:
@@ -131,6 +134,7 @@ class _Drain:
             return False
         if not rest.records:
             self._ledger.passed(rest)
+        self._sealed.passed(group)
         self._count(unreadable=group.unreadable)
         return True
 
