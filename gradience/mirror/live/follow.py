@@ -53,8 +53,8 @@ def _attempt(spec: Spec, sink: Sink, store: CursorFile, vigil: Vigil) -> Deliver
     except GradienceError as error:
         if _may_come_back(spec.path, error, vigil):
             return None
-        log.error("%s: delivery stopped until this is mended: %s", sink.name, reason.of(error))  # noqa: TRY400
         note(spec, sink, store, Delivery.PARKED, reason.of(error), replaced=isinstance(error, ReplacedError))
+        log.error("%s: delivery stopped until this is mended: %s", sink.name, reason.of(error))  # noqa: TRY400
         return Delivery.PARKED
 
 
