@@ -5,7 +5,8 @@
     │   ├── TelemetryError       ... it is a telemetry file
     │   │   └── ReplacedError    ... that is not the one of before: deliver from its start, if that is meant
     │   │       └── ChangedError     ... by itself: its recorder may make it whole again
-    │   └── AdapterError         ... it is an adapter
+    │   ├── AdapterError         ... it is an adapter
+    │   └── ConfigError          ... it is a list of sinks: with every mistake in it, a line each
     ├── TextViolationError       a long text met on_text_violation="raise" (also a ValueError)
     ├── ExtraMissingError        an optional library is not installed; the message is the install line
     └── SinkError                a tracker did not take what it was given
@@ -13,7 +14,7 @@
         ├── RejectedError        this item will never be accepted
         └── TargetGoneError      the tracked run or the permission is gone: park, say it once
 
-A message says what was attempted, on what, what is wrong and what to do, in one line.
+A message says what was attempted, on what, what is wrong and what to do, in one line; several mistakes have one each.
 """
 
 
@@ -39,6 +40,15 @@ class ChangedError(ReplacedError):
 
 class AdapterError(InputError):
     """An adapter that cannot be read, or whose update is not known to be what its factors say."""
+
+
+class ConfigError(InputError):
+    """A list of sinks with mistakes in it; each of `mistakes` is a line that says where and what."""
+
+    def __init__(self, file: str | None, mistakes: tuple[str, ...]) -> None:
+        self.mistakes = mistakes
+        several = f"{len(mistakes)} mistakes in {file or 'the list of sinks'}:"
+        super().__init__("\n".join(mistakes if len(mistakes) == 1 else (several, *mistakes)))
 
 
 class TextViolationError(GradienceError, ValueError):

@@ -12,7 +12,7 @@ from typing import Any, Final
 import click
 
 from gradience import __version__
-from gradience.errors import GradienceError
+from gradience.errors import ConfigError, GradienceError
 from gradience.report.plain import plain
 
 COMMANDS: Final = {
@@ -56,7 +56,8 @@ class LazyGroup(click.Group):
             if sys.stdout is not None:  # a shell may start us without one
                 sys.stdout.flush()
         except GradienceError as error:
-            raise click.ClickException(plain(error)) from error
+            # The mistakes of a list of sinks are lines of their own, each of them made plain already.
+            raise click.ClickException(str(error) if isinstance(error, ConfigError) else plain(error)) from error
         except BrokenPipeError:
             _silence(sys.stdout)
             ctx.exit(PIPE_CLOSED)

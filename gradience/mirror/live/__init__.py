@@ -3,7 +3,6 @@
 In the recorder's process:
 
     recording   the mirror of one recorder: what `TelemetryWriter` begins and closes
-    wish        the sinks that were asked for
     supervisor  keeps one drain alive, and sees it off
     hosts       where the drain runs: a process of its own, or a thread
     news        what a person should know of it

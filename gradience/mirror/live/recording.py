@@ -10,15 +10,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from gradience.errors import InputError
-from gradience.mirror import catchup, reason
+from gradience.mirror import catchup, config, reason
 from gradience.mirror.cursor import Cursor, CursorFile
-from gradience.mirror.live import wish
 from gradience.mirror.live.hosts import Host, Sidecar, Thread
 from gradience.mirror.live.news import News
 from gradience.mirror.live.spec import Spec, Terms
 from gradience.mirror.live.supervisor import Supervisor
-from gradience.mirror.live.wish import Wish
 from gradience.mirror.sink import Sink
+from gradience.mirror.wish import Wish
 
 log = logging.getLogger("gradience.mirror")
 
@@ -44,7 +43,7 @@ class LiveMirror:
         self._state_dir = state_dir and state_dir.expanduser().absolute()
         self._timeout_s = timeout_s
         self._in_house = host == "thread"
-        self._wishes = wish.read(sinks)
+        self._wishes = config.given(sinks).wishes
         self._supervisors: list[Supervisor] = []
         self._pid = os.getpid()
         if not self._in_house:
@@ -83,7 +82,7 @@ class LiveMirror:
             supervisor.start()
         except Exception as error:  # noqa: BLE001 - the boundary to training: a mirror must not end a run
             why, mend = reason.of(error), self._catch_up(wanted, {}, run_id, None)
-            log.warning("%s: not mirrored: %s; catch up with: %s", wanted.name, why, mend)
+            log.warning("%s: not mirrored: %s; catch up with: %s", wanted.label, why, mend)
         else:
             self._supervisors.append(supervisor)
 
@@ -93,7 +92,7 @@ class LiveMirror:
         store = CursorFile(self._place, sink.name, sink.target, self._state_dir)
         spec = Spec(
             journal=str(self._place),
-            sink=wanted.name,
+            sink=wanted.type,
             options={**inherited, **wanted.options},
             state_dir=str(self._state_dir) if self._state_dir else None,
             recorder=os.getpid(),
@@ -117,7 +116,7 @@ class LiveMirror:
         if "active_run" in options and not (cursor and run_id in cursor.tracked):
             typed.setdefault("run", options["active_run"])
         anew = cursor is not None and cursor.replaced
-        return catchup.command(self._path, wanted.name, typed, self._state_dir, from_start=anew)
+        return catchup.command(self._path, wanted.type, typed, self._state_dir, from_start=anew)
 
 
 def _inherited(sink: Sink) -> Mapping[str, str]:
@@ -136,5 +135,5 @@ def _check_processes(wishes: Sequence[Wish]) -> None:
         raise InputError(
             "cannot mirror from a process of its own here: give host='thread', or run `gradience sync` beside training"
         )
-    if made := [wanted.name for wanted in wishes if wanted.made is not None]:
+    if made := [wanted.label for wanted in wishes if wanted.made is not None]:
         raise InputError(f"cannot hand the sink object {made[0]!r} to another process: name it, or give host='thread'")
