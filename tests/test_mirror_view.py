@@ -136,8 +136,16 @@ def test_an_alert_is_a_tag_with_severity_step_and_message() -> None:
 def test_alerts_are_counted_over_batches() -> None:
     """alerts/<severity> goes on from what came before the batch."""
     one = record("alert", step=9, severity="warning", code="A", message="m")
-    points = view.alert_points(batch(one, one, before=History().after(one)))
+    points = view.batch_points(batch(one, one, before=History().after(one)))
     assert [(point.key, point.value) for point in points] == [("alerts/warning", 2.0), ("alerts/warning", 3.0)]
+
+
+def test_a_row_is_everything_that_a_line_measures() -> None:
+    """Line by line, also one without numbers; a loss that is not a number is there, which no point can be."""
+    lines = [record("train_step", step=1, loss=float("nan"), lr=0.5), record("of_a_later_version", anything=1)]
+    first, second = view.rows(batch(*lines))
+    assert (str(first.values["train/loss"]), first.values["train/lr"], second.values) == ("nan", 0.5, {})
+    assert [point.key for point in view.batch_points(batch(*lines))] == ["train/lr"]
 
 
 def test_advice_becomes_flat_tags() -> None:

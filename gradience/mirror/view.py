@@ -51,28 +51,40 @@ class Point(msgspec.Struct, frozen=True, gc=False):
     ts: float
 
 
+class Row(msgspec.Struct, frozen=True, gc=False):
+    """The numbers of one line by their metrics, those that are not finite among them; many lines have none."""
+
+    record: Record
+    values: dict[str, float]
+
+
 def points(record: Record) -> list[Point]:
     """The metric points of a line; lists, text and non-finite values are none."""
     step, ts = record.event.step or 0, record.event.ts
     return [Point(key, value, step, ts) for key, value in _values(record) if math.isfinite(value)]
 
 
-def alert_points(batch: Batch) -> list[Point]:
-    """`alerts/<severity>`: how many alerts the run had by then, at each alert of the batch."""
+def rows(batch: Batch) -> Iterator[Row]:
+    """Every number of a batch, line by line; `alerts/<severity>` is how many alerts the run had by then."""
     counts = dict(batch.alerts)
-    found = []
     for record in batch.records:
+        values = dict(_values(record))
         event = record.event
         if isinstance(event, Alert):
             severity = event.severity.value
             counts[severity] = counts.get(severity, 0) + 1
-            found.append(Point(f"alerts/{severity}", float(counts[severity]), event.step or 0, event.ts))
-    return found
+            values[f"alerts/{severity}"] = float(counts[severity])
+        yield Row(record, values)
 
 
 def batch_points(batch: Batch) -> list[Point]:
     """Every point of a batch."""
-    return [point for record in batch.records for point in points(record)] + alert_points(batch)
+    return [
+        Point(key, value, row.record.event.step or 0, row.record.event.ts)
+        for row in rows(batch)
+        for key, value in row.values.items()
+        if math.isfinite(value)
+    ]
 
 
 def params(record: Record) -> dict[str, Scalar]:
