@@ -4,7 +4,6 @@ What it is told comes by stdin, because options may hold credentials; what it sa
 started with, so nothing else may write there. It ends when nobody talks to it any more.
 """
 
-import io
 import logging
 import os
 import queue
@@ -17,6 +16,7 @@ from typing import IO, Final, NoReturn
 
 import msgspec
 
+from gradience import child_process
 from gradience.errors import GradienceError
 from gradience.mirror import environment, reason, registry
 from gradience.mirror.fleet.errand import Answer, Busy, Done, Errand, Hurry, Moved, Refused, Remark, Said, Setup, Told
@@ -32,8 +32,7 @@ def main() -> NoReturn:
     """Serve until stdin is closed."""
     for number in _NOT_MINE:
         signal.signal(number, signal.SIG_IGN)
-    voice = os.fdopen(os.dup(1), "wb", buffering=0)
-    os.dup2(2, 1)
+    voice = child_process.voice()
     setup = msgspec.json.decode(sys.stdin.buffer.readline(), type=Setup)
     worker = Worker(setup, voice)
     worker.listen(sys.stdin.buffer)
@@ -44,7 +43,7 @@ def main() -> NoReturn:
 class Worker:
     """Runs errands as they come."""
 
-    def __init__(self, setup: Setup, voice: IO[bytes] | io.RawIOBase) -> None:
+    def __init__(self, setup: Setup, voice: IO[bytes]) -> None:
         self._setup = setup
         self._voice = voice
         self._state_dir = Path(setup.state_dir) if setup.state_dir is not None else None

@@ -13,6 +13,7 @@ from typing import Final, NoReturn
 
 import msgspec
 
+from gradience import child_process
 from gradience.errors import GradienceError
 from gradience.mirror import environment, reason, registry
 from gradience.mirror.cursor import CursorFile, Delivery
@@ -29,7 +30,7 @@ PARKED: Final = 10  # exit code: only a person can mend it, so it is of no use t
 
 def main() -> NoReturn:
     """Serve the spec on stdin, and end with an exit code."""
-    spec = _read_spec()
+    spec = msgspec.json.decode(child_process.told(), type=Spec)
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
     try:
         code = _serve(spec)
@@ -66,15 +67,6 @@ def _renew(spec: Spec, sink: Sink, store: CursorFile, vigil: Vigil) -> NoReturn:
             os.execv(sys.executable, sys.orig_argv)  # noqa: S606 - the same command once more, without a shell
     finally:
         os._exit(1)  # it was to leave anyway; or there is nothing to begin with, and whoever watches starts another
-
-
-def _read_spec() -> Spec:
-    """Take the spec, and leave stdin as if nobody were there."""
-    spec = msgspec.json.decode(sys.stdin.buffer.read(), type=Spec)
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(nothing, 0)
-    os.close(nothing)
-    return spec
 
 
 def _hand_on(spec: Spec) -> None:
