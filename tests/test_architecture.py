@@ -25,7 +25,7 @@ AUDIT = {"blake3", *HEAVY}  # what only the audit may import
 TOOLS = {  # each integration: its outside tool and what that brings along
     "gradience_fsspec": {"fsspec"},
     "gradience_hub": {"huggingface_hub"},
-    "gradience_mlflow": {"mlflow", "requests"},
+    "gradience_mlflow": {"mlflow", "requests", "sqlalchemy", "alembic"},
     "gradience_wandb": {"wandb"},
 }
 

@@ -73,6 +73,10 @@ class Sink(Protocol):
 
     And one `in_process() -> bool`: whether what it would attach to is an object of this process, so that no other may
     deliver. It imports nothing, either.
+
+    A sink may also have a method `probe(timeout_s: float) -> str`. It contacts the tracker within `timeout_s`, creates
+    and changes nothing there, asks nobody for a login, and returns one line that says what answered, without
+    credentials. It raises as `open` does. It is called in a process of the sink's own, before any `open`.
     """
 
     name: ClassVar[str]

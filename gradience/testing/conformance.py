@@ -16,6 +16,7 @@ from gradience.testing import samples
 from gradience.vnext.record import Record
 
 CLOSE_S: Final = 5.0
+PROBE_S: Final = 10.0
 _SLACK_S: Final = 5.0  # a busy machine may be late, a sink that blocks is later
 
 
@@ -48,6 +49,7 @@ def check_sink(
         _check_position(factory, first, remembers)
         _check_repetition(factory, contents, first, tracked)
         _check_close(factory, second)
+        _check_probe(factory, contents, tracked, secrets)
 
 
 def _check_identity(factory: Callable[[], Sink], secrets: Sequence[str]) -> None:
@@ -128,6 +130,22 @@ def _check_close(factory: Callable[[], Sink], run: Run) -> None:
     sink.open(run)
     _close(sink, "an open sink")
     _close(sink, "a sink that is closed already")
+
+
+def _check_probe(
+    factory: Callable[[], Sink], contents: Callable[[Tracked], object], tracked: Tracked, secrets: Sequence[str]
+) -> None:
+    """Of a sink that has one; the tracker works, so it must say so."""
+    probe: Callable[[float], str] | None = getattr(factory(), "probe", None)
+    if probe is None:
+        return
+    before, began = contents(tracked), time.monotonic()
+    said = probe(PROBE_S)
+    took = time.monotonic() - began
+    _require(took <= PROBE_S + _SLACK_S, f"probe took {took:.1f} s of {PROBE_S:.0f} s")
+    _require(bool(said.strip()) and len(said.splitlines()) == 1, f"probe says {said!r}, which is not one line")
+    _require(not any(secret in said for secret in secrets), "probe shows credentials")
+    _require(contents(tracked) == before, "probing changed the tracker")
 
 
 def _close(sink: Sink, which: str) -> None:

@@ -81,6 +81,11 @@ class FolderSink:
         """The folder."""
         return str(self._root.absolute())
 
+    def probe(self, timeout_s: float) -> str:  # noqa: ARG002 - a folder never blocks
+        """How many runs the folder holds."""
+        self._answer()
+        return f"a folder with {len(runs(self._root))} runs" if self._root.is_dir() else "no folder yet"
+
     def open(self, run: Run) -> Tracked:
         """Find the run's folder, or make it."""
         self._answer()

@@ -90,6 +90,11 @@ class MemorySink:
         """One memory is one target."""
         return "memory:"
 
+    def probe(self, timeout_s: float) -> str:  # noqa: ARG002 - memory never blocks
+        """How many runs are remembered."""
+        self.tracker.call(lambda: None)
+        return f"a memory of {len(self.tracker.runs)} runs"
+
     def open(self, run: Run) -> Tracked:
         """Find the run by its id, or create it."""
         runs = self.tracker.runs

@@ -12,6 +12,7 @@
     keys       MLflow's names for ours
     limits     requests that MLflow takes
     faults     its exceptions as ours
+    probing    whether a store answers, without a trace in it
     user       who is at work here
     references the class that fetches adapters from runs and registered models
     download   ... in a process of its own

@@ -35,17 +35,27 @@ def check(database: Path) -> None:
         return
     time.sleep(_SECOND_LOOK_S)
     again = _revision(database)
-    if again == ours:
-        return
-    if again != found:
+    if again not in (found, ours):
         raise UnavailableError(f"Opening {database}: another process is creating or migrating it.")
-    if found == _UNKNOWN:
+    compare(str(database), again)
+
+
+def compare(store: str, found: str | None) -> None:
+    """Pass a store whose tables follow this MLflow's own schema.
+
+    Raises:
+        TargetGoneError: they follow another one, or none that is known.
+    """
+    ours = _client_revision()
+    if found == ours:
+        return
+    if found in (None, _UNKNOWN):
         raise TargetGoneError(
-            f"Opening {database}: its schema is unknown; it belongs to another program, or MLflow was killed while it "
+            f"Opening {store}: its schema is unknown; it belongs to another program, or MLflow was killed while it "
             "made it. Name another store, or move this one away."
         )
     raise TargetGoneError(
-        f"Opening {database}: it has schema {found}, which MLflow {mlflow.__version__} here would migrate to {ours}, "
+        f"Opening {store}: it has schema {found}, which MLflow {mlflow.__version__} here would migrate to {ours}, "
         "locking out the MLflow that made it. Use that MLflow's environment, or run `mlflow db upgrade` on it yourself."
     )
 

@@ -86,6 +86,19 @@ class MLflowSink:
         """The options that lead a sink in another process to the run that is active in this one."""
         return active.options(self._given)
 
+    def probe(self, timeout_s: float) -> str:  # noqa: ARG002 - each request is bounded by `process_env`
+        """What answers at the store, which stays as it is.
+
+        Raises:
+            ExtraMissingError: MLflow is not installed here.
+        """
+        try:
+            from gradience_mlflow import probing
+            from gradience_mlflow.locate import Wish
+        except ModuleNotFoundError as missing:
+            raise _missing(missing) from None
+        return probing.probe(self._store, Wish.read(self._experiment, self._run, os.environ))
+
     def open(self, run: Run) -> Tracked:
         """Attach to the run's tracked run, or create it.
 
@@ -100,9 +113,7 @@ class MLflowSink:
 
             self._client = self._client or connect(self._store)
         except ModuleNotFoundError as missing:
-            raise ExtraMissingError(
-                f"The MLflow sink needs {missing.name!r}, which is missing: pip install 'mlflow>=2.22'."
-            ) from None
+            raise _missing(missing) from None
         wish = Wish.read(self._experiment, self._run, os.environ)
         if self._active_run:
             wish = msgspec.structs.replace(wish, inherited_run=self._active_run)
@@ -120,3 +131,7 @@ class MLflowSink:
         session, self._session = self._session, None
         if session is not None:
             session.close(status, timeout_s)
+
+
+def _missing(library: ModuleNotFoundError) -> ExtraMissingError:
+    return ExtraMissingError(f"The MLflow sink needs {library.name!r}, which is missing: pip install 'mlflow>=2.22'.")

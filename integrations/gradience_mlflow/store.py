@@ -37,6 +37,11 @@ class Store(msgspec.Struct, frozen=True):
         found = _SQLITE.fullmatch(self.uri)
         return Path(found[2]) if found else None
 
+    @property
+    def is_database_server(self) -> bool:
+        """Whether MLflow talks to a database over the network."""
+        return self.database is None and self.uri.startswith(_DATABASES) and not self.uri.startswith("file:")
+
     def at(self, database: Path) -> "Store":
         """The same kind of sqlite store in another file."""
         return Store(_SQLITE.sub(lambda found: f"{found[1]}{database}{found[3]}", self.uri))
