@@ -98,7 +98,9 @@ def test_a_journal_that_was_changed_after_its_end_is_seen(run: Path) -> None:
     run.write_bytes(run.read_bytes().replace(b'"loss":2.0', b'"loss":0.1', 1))
     changed = _monitor(run, "--fail-on", "journal_changed")
     assert changed.exit_code == 3
-    assert "journal     changed after its end: line 8 sealed other lines than the first 7" in changed.stdout
+    assert (
+        "journal     changed after its end: line 8 sealed its first 7 lines, and they are others now" in changed.stdout
+    )
 
 
 def test_a_run_of_an_older_release_has_no_seal(run: Path) -> None:

@@ -335,7 +335,7 @@ def test_a_journal_that_was_changed_after_its_end_is_delivered_and_told_once(
     mirror.path.write_bytes(mirror.path.read_bytes().replace(b'"loss":1.0', b'"loss":2.0', 1))
     assert (mirror.drain().sent, mirror.drain().sent) == (6, 0)
     assert [message.partition(": ")[2] for message in caplog.messages] == [
-        "line 6 sealed other lines than the first 5 that were delivered now."
+        "line 6 sealed its first 5 lines, and they are others now."
     ]
 
 

@@ -4,7 +4,7 @@ import msgspec
 
 from gradience.mirror import view
 from gradience.vnext.record import Record
-from gradience.vnext.types import Alert, RunEnd, RunStart
+from gradience.vnext.types import Alert, RunEnd, RunStart, TrainStep
 
 
 class History(msgspec.Struct, frozen=True):
@@ -14,12 +14,16 @@ class History(msgspec.Struct, frozen=True):
     advised: int | None = None
     nonfinite: frozenset[str] = frozenset()
     unended: bool = False  # it began, and came to no end so far
+    ended: bool = False  # it came to an end, and has not gone on since
 
     def after(self, record: Record) -> "History":
         """The history once a line is part of it."""
         event = record.event
         if isinstance(event, RunStart | RunEnd):
-            return msgspec.structs.replace(self, unended=isinstance(event, RunStart))
+            begins = isinstance(event, RunStart)
+            return msgspec.structs.replace(self, unended=begins, ended=not begins)
+        if self.ended and isinstance(event, TrainStep):
+            return msgspec.structs.replace(self, ended=False).after(record)
         if isinstance(event, Alert):
             severity = event.severity.value
             return msgspec.structs.replace(self, alerts={**self.alerts, severity: self.alerts.get(severity, 0) + 1})

@@ -102,6 +102,7 @@ class Ledger:
             alerts=history.alerts,
             advised=history.advised,
             nonfinite=history.nonfinite,
+            ended=history.ended,
         )
 
     def delivered(self, group: Group) -> None:

@@ -34,9 +34,5 @@ class Sealed:
         except TelemetryError as gone:
             log.debug("The seal of %s cannot be checked: %s", self._path, gone)
             return
-        log.warning(
-            "%s was changed after its end: line %d sealed other lines than the first %d that were delivered now.",
-            self._path,
-            self._line,
-            taken.lines,
-        )
+        what = f"line {self._line} sealed its first {taken.lines} lines, and they are others now"
+        log.warning("%s was changed after its end: %s.", self._path, what)

@@ -58,6 +58,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     alerts: dict[str, int] = {}  # alerts of this run before this batch, by severity
     advised: int | None = None  # the highest step that a recommendation before this batch spoke about
     nonfinite: frozenset[str] = frozenset()  # metrics of this run that were non-finite before this batch
+    ended: bool = False  # this run had come to its end before this batch, and not gone on
 
 
 class Sink(Protocol):

@@ -61,11 +61,10 @@ def _duration(seen: SignalSnapshot) -> str:
 
 
 def _journal(seen: SignalSnapshot) -> str:
-    if seen.seal is None:
-        return ""
-    if seen.seal.is_intact:
-        return "sealed, intact"
-    return f"changed after its end: line {seen.seal.line} sealed other lines than the first {seen.seal.lines} of now"
+    seal = seen.seal
+    if seal is None or seal.is_intact:
+        return "sealed, intact" if seal else ""
+    return f"changed after its end: line {seal.line} sealed its first {seal.lines} lines, and they are others now"
 
 
 def _model(seen: SignalSnapshot) -> tuple[str | None, ...]:

@@ -183,6 +183,7 @@ def _batch(records: tuple[Record, ...], before: tuple[Record, ...]) -> Batch:
         alerts=history.alerts,
         advised=history.advised,
         nonfinite=history.nonfinite,
+        ended=history.ended,
     )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from concurrent import futures
+from pathlib import Path
 from threading import Thread
 
 import msgspec
@@ -10,12 +11,11 @@ from mlflow.entities import Metric, Param, RunTag
 from mlflow.entities import Run as TrackedRun
 
 from gradience.errors import UnavailableError
-from gradience.mirror import audits
-from gradience.mirror.audits import Audit
 from gradience.mirror.sink import Batch, Position, Run, Tracked
 from gradience.mirror.view import ADVICE_STEP_TAG, RUN_ID_TAG
 from gradience.vnext.types import RunStatus
-from gradience_mlflow import artifacts, contents, creation, limits, locate, schema
+from gradience_mlflow import contents, creation, limits, locate, schema
+from gradience_mlflow.artifacts import Artifacts
 from gradience_mlflow.contents import Contents, Phase
 from gradience_mlflow.faults import translated
 from gradience_mlflow.keys import Names
@@ -41,14 +41,14 @@ def connect(store: Store) -> MlflowClient:
 class Session:
     """The tracked run of one `run_id` in one store."""
 
-    def __init__(self, client: MlflowClient, store: Store, wish: Wish, run: Run) -> None:
+    def __init__(self, client: MlflowClient, store: Store, wish: Wish, run: Run, kinds: frozenset[str]) -> None:
         self._client = client
         found = locate.tracked_run(client, run, wish)
         self._id = found.info.run_id
         self._ours = locate.is_ours(found, run.run_id)
         self._cursor_tag = locate.cursor_tag(found, run.run_id)
         self._names = Names(found.data.tags, found.data.metrics)
-        self._audit: Audit | None = None
+        self._artifacts = Artifacts(client, Path(run.journal), kinds)
         self._last_ts: float | None = None
         self._claim(found, run.run_id)
         self.tracked = Tracked(
@@ -68,7 +68,7 @@ class Session:
             tags = {**found.tags, **self._publish(batch, run), self._cursor_tag: str(batch.position)}
             self._enter(contents.phase(batch), run)
             self._send(found, tags)
-        self._audit = next(reversed(audits.of(batch)), self._audit)
+        self._artifacts.delivered(batch)
         self._last_ts = batch.records[-1].event.ts
 
     def close(self, status: RunStatus | None, timeout_s: float) -> None:
@@ -84,11 +84,11 @@ class Session:
 
     def _look(self, batch: Batch) -> TrackedRun | None:
         """The run as it is now, for a batch that depends on it."""
-        needed = contents.starts(batch) or audits.brings(batch)
+        needed = contents.starts(batch) or self._artifacts.brings(batch)
         return self._client.get_run(self._id) if needed else None
 
     def _publish(self, batch: Batch, run: TrackedRun | None) -> Mapping[str, str]:
-        return artifacts.publish(self._client, run, batch, self._audit) if run and audits.brings(batch) else {}
+        return self._artifacts.publish(run, batch) if run and self._artifacts.brings(batch) else {}
 
     def _enter(self, phase: Phase | None, run: TrackedRun | None) -> None:
         """Bring a run of ours into a phase; a run of somebody else's keeps its status and times."""

@@ -1,13 +1,14 @@
 """The sink as the registry loads it; MLflow itself is imported by the first `open`."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Final
 
 import msgspec
 
 from gradience.errors import ExtraMissingError
+from gradience.mirror.artifacts import DEFAULT, chosen
 from gradience.mirror.sink import Batch, Run, Tracked
 from gradience.vnext.types import RunStatus
 from gradience_mlflow import active, store
@@ -40,6 +41,8 @@ class MLflowSink:
         run: id of the tracked run to attach to, whatever is found otherwise.
         active_run: id of the run that is active in the recorder's process; else MLFLOW_RUN_ID. It is attached to
             where neither a tag nor the cursor leads to another.
+        artifacts: the kinds of files to upload, of `audit`, `report` and `telemetry` (the journal itself, once its
+            run is over).
     """
 
     name: ClassVar[str] = "mlflow"
@@ -52,12 +55,14 @@ class MLflowSink:
         experiment: str | None = None,
         run: str | None = None,
         active_run: str | None = None,
+        artifacts: Sequence[str] = DEFAULT,
     ) -> None:
         self._given = tracking_uri
         self._active_run = active_run
         self._store = store.resolve(tracking_uri, os.environ, Path.cwd())
         self._experiment = experiment
         self._run = run
+        self._artifacts = chosen(artifacts)
         self._client: MlflowClient | None = None
         self._session: Session | None = None
 
@@ -80,6 +85,7 @@ class MLflowSink:
             experiment=self._experiment or (value if kind == "experiment" else None),
             run=self._run or (value if kind == "run" else None),
             active_run=self._active_run,
+            artifacts=tuple(self._artifacts),
         )
 
     def active_run(self) -> Mapping[str, str]:
@@ -117,7 +123,7 @@ class MLflowSink:
         wish = Wish.read(self._experiment, self._run, os.environ)
         if self._active_run:
             wish = msgspec.structs.replace(wish, inherited_run=self._active_run)
-        self._session = Session(self._client, self._store, wish, run)
+        self._session = Session(self._client, self._store, wish, run, self._artifacts)
         return self._session.tracked
 
     def deliver(self, batch: Batch) -> None:
