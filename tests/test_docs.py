@@ -51,6 +51,8 @@ def test_a_documented_command_parses(document: str, line: str) -> None:  # noqa:
     """Commands and options exist and take the values that the documents give them; nothing is run."""
     _, first, *rest = shlex.split(line, comments=True)
     command, arguments = (group, [first, *rest]) if first.startswith("-") else (find(first), rest)
+    if isinstance(command, click.Group) and command is not group and arguments and arguments[0] in command.commands:
+        command, arguments = command.commands[arguments[0]], arguments[1:]
     if not arguments:
         return  # a mention, not a call
     try:
@@ -70,7 +72,10 @@ def find(name: str) -> click.Command:
 def test_the_manual_names_every_option(name: str) -> None:
     """A command's section of the manual is complete: an option that is added is documented."""
     section = MANUAL.read_text(encoding="utf-8").split(f"### gradience {name}\n")[1].split("\n### ")[0]
-    options = [max(option.opts, key=len) for option in find(name).params if isinstance(option, click.Option)]
+    command = find(name)
+    parts = [command, *(command.commands.values() if isinstance(command, click.Group) else ())]
+    params = [param for part in parts for param in part.params]
+    options = [max(option.opts, key=len) for option in params if isinstance(option, click.Option)]
     assert [option for option in options if f"`{option}" not in section] == []
 
 

@@ -1,6 +1,7 @@
 """The `gradience` command. A command's module is imported when it is called, so that `--help` stays quick.
 
-Exit codes: 0 done; 1 an input could not be used; 2 usage; 3 findings at or above `--fail-on`; 4 a tracker is behind.
+Exit codes: 0 done; 1 an input could not be used; 2 usage; 3 findings at or above `--fail-on`; 4 a tracker is behind,
+or cannot be reached.
 """
 
 import os
@@ -20,7 +21,7 @@ COMMANDS: Final = {
     "check": ("gradience.cli.check", "Look over a configuration before any step is taken."),
     "compare": ("gradience.cli.compare", "Compare the updates of two adapters."),
     "monitor": ("gradience.cli.monitor", "Sum up a recorded run: train, eval, gap, alerts, audit, advice."),
-    "sinks": ("gradience.cli.sinks", "List the trackers that can be mirrored into."),
+    "sinks": ("gradience.cli.sinks", "List the trackers that can be mirrored into, or check them."),
     "sync": ("gradience.cli.sync", "Catch a tracker up with a recorded run."),
 }
 INTERRUPTED: Final = 130  # 128 + SIGINT, as a shell reports it
@@ -76,7 +77,7 @@ class LazyGroup(click.Group):
     cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Exit codes: 0 done, 1 an input could not be used, 2 usage, 3 findings at or above --fail-on, "
-    "4 a tracker is behind.",
+    "4 a tracker is behind, or cannot be reached.",
 )
 @click.version_option(__version__, prog_name="gradience", message="%(prog)s %(version)s")
 @click.pass_context

@@ -6,8 +6,9 @@ from importlib import metadata, util
 import click
 import msgspec
 
-from gradience.cli import output
+from gradience.cli import output, sinks_check
 from gradience.mirror import registry
+from gradience.report.plain import plain
 
 
 class Library(msgspec.Struct, frozen=True):
@@ -17,16 +18,34 @@ class Library(msgspec.Struct, frozen=True):
     version: str | None
 
 
-@click.command()
+@click.group(invoke_without_command=True)
 @output.json_option
-def command(as_json: bool) -> None:
-    """List the trackers that can be mirrored into."""
+@click.pass_context
+def command(ctx: click.Context, *, as_json: bool) -> None:
+    """List the trackers that can be mirrored into, or check some of them."""
+    if ctx.invoked_subcommand is None:
+        _list(as_json=as_json)
+    elif as_json:
+        raise click.UsageError(f"give --json to the command: gradience sinks {ctx.invoked_subcommand} --json")
+
+
+@command.command("list")
+@output.json_option
+def list_(*, as_json: bool) -> None:
+    """List the trackers that can be mirrored into, as `gradience sinks` alone does."""
+    _list(as_json=as_json)
+
+
+command.add_command(sinks_check.command, "check")
+
+
+def _list(*, as_json: bool) -> None:
     found = [(sink, libraries(sink)) for sink in registry.installed()]
     if as_json:
         output.document({"sinks": [_as_json(sink, needs) for sink, needs in found]})
         return
     for sink, needs in found:
-        output.lines(f"{sink.name:<10} {sink.distribution} {sink.version}  {_state(sink, needs)}")
+        output.lines(plain(f"{sink.name:<10} {sink.distribution} {sink.version}  {_state(sink, needs)}"))
     if not found:
         output.talk("No sinks are installed: install this distribution anew, its entry points are missing.")
 
@@ -52,6 +71,8 @@ def _version(library: str) -> str | None:
 
 
 def _state(sink: registry.Installed, needs: tuple[Library, ...]) -> str:
+    if rivals := registry.rivals(sink):
+        return f"cannot be used: {' and '.join(rivals)} claims the name, too; uninstall one of them"
     missing = [library.name for library in needs if library.version is None]
     if missing:
         return f"needs {', '.join(missing)}: {registry.install_line(sink.name)}"
@@ -60,4 +81,6 @@ def _state(sink: registry.Installed, needs: tuple[Library, ...]) -> str:
 
 def _as_json(sink: registry.Installed, needs: tuple[Library, ...]) -> dict[str, object]:
     fields: dict[str, object] = msgspec.to_builtins(sink)
-    return {**fields, "usable": all(library.version for library in needs), "libraries": msgspec.to_builtins(needs)}
+    rivals = registry.rivals(sink)
+    usable = not rivals and all(library.version for library in needs)
+    return {**fields, "usable": usable, "rivals": list(rivals), "libraries": msgspec.to_builtins(needs)}

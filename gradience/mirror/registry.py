@@ -37,6 +37,11 @@ def names() -> tuple[str, ...]:
     return tuple(dict.fromkeys(sink.name for sink in installed()))
 
 
+def rivals(sink: Installed) -> tuple[str, ...]:
+    """The other distributions that claim a sink's name, so that it leads nowhere."""
+    return tuple(one.distribution for one in installed() if one.name == sink.name and one != sink)
+
+
 def find(name: str) -> Callable[..., Sink]:
     """The class behind a name, imported now; `package.module:Class` names one that nobody has installed.
 

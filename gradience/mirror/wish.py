@@ -49,6 +49,7 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     ) = None
     made: Sink | None = None
     source: str | None = None  # the file that has the entry
+    variables: dict[str, tuple[str, ...]] = {}  # of the environment, by the settings and options that have them in them
 
     @property
     def label(self) -> str:

@@ -10,6 +10,7 @@ import msgspec
 
 from gradience.errors import GradienceError
 from gradience.mirror import registry
+from gradience.mirror.config import variables
 from gradience.mirror.config.findings import Findings, nearest
 from gradience.mirror.config.node import Node
 from gradience.mirror.config.options import Options
@@ -18,7 +19,7 @@ from gradience.vnext import privacy
 from gradience.vnext.repair import EVENTS
 
 _HINTS: Final = typing.get_type_hints(Wish, include_extras=True)
-_OWN: Final = {name: kind for name, kind in _HINTS.items() if name not in ("made", "source")}
+_OWN: Final = {name: kind for name, kind in _HINTS.items() if name not in ("made", "source", "variables")}
 _SETTINGS: Final = {name: kind for name, kind in _OWN.items() if name not in ("type", "options")}
 _USER_INFO: Final = re.compile(r"://[^/\s?#]*:[^/\s?#]+@")
 _WORDS: Final = {
@@ -57,9 +58,16 @@ class _Entry:
         self._find_sink()
         settings = {key: self._setting(key) for key in _SETTINGS if key in self._fields}
         options = self._options()
-        return (
-            Wish(type=self._type, options=options, source=self._findings.file, **settings) if self._is_sound else None
-        )
+        if not self._is_sound:
+            return None
+        made = Wish(type=self._type, options=options, source=self._findings.file, **settings)
+        return msgspec.structs.replace(made, variables=self._variables())
+
+    def _variables(self) -> dict[str, tuple[str, ...]]:
+        """The variables that each field has its value from."""
+        fields = {**{key: node for key, node in self._fields.items() if key != "options"}, **self._listed()}
+        found = {key: [name for text in node.texts() for name in variables.names(text)] for key, node in fields.items()}
+        return {key: tuple(dict.fromkeys(names)) for key, names in found.items() if names}
 
     def _find_sink(self) -> None:
         node = self._fields.get("type")

@@ -10,8 +10,6 @@ from gradience.mirror import reason
 from gradience.mirror.config.node import Node
 from gradience.report.plain import plain
 
-SHORTEST = 3  # characters: to mask a shorter value would only garble the text
-
 
 class _Mistake(msgspec.Struct, frozen=True, order=True):
     line: int
@@ -37,11 +35,7 @@ class Findings:
 
     def masked(self, error: Exception) -> str:
         """What somebody else says about the values, with none of those that came from the environment."""
-        text = str(error)
-        for value in sorted(self.expanded, key=len, reverse=True):
-            if len(value) >= SHORTEST:
-                text = text.replace(value, self.expanded[value])
-        return reason.safe(" ".join(text.split()))[: reason.LONGEST]
+        return reason.hiding(" ".join(str(error).split()), self.expanded)[: reason.LONGEST]
 
     def check(self) -> None:
         """Pass a list without mistakes.

@@ -1,6 +1,6 @@
 """A value of a sink list that knows where it stands."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -39,6 +39,14 @@ class Node(msgspec.Struct, frozen=True):
         if isinstance(self.value, list):
             return all(child.is_readable for child in self.value)
         return self.value is not msgspec.UNSET
+
+    def texts(self) -> Iterator[str]:
+        """Every text in it, as written."""
+        if isinstance(self.value, dict | list):
+            for child in self.value.values() if isinstance(self.value, dict) else self.value:
+                yield from child.texts()
+        elif self.text is not None:
+            yield self.text
 
     def plain(self) -> Any:
         """The value by itself."""

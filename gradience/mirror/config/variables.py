@@ -47,3 +47,8 @@ def expand(text: str, env: Mapping[str, str]) -> Expansion:
 
     expanded = _REFERENCE.sub(value, text)
     return Expansion(text=expanded, used=used, unset=tuple(unset), is_broken=bool(broken))
+
+
+def names(text: str) -> list[str]:
+    """The variables that a text refers to."""
+    return [match["name"] for match in _REFERENCE.finditer(text) if match["name"]]
