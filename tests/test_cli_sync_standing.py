@@ -1,6 +1,9 @@
 """`gradience sync --status` and `--dry-run`: what the cursors tell."""
 
 import json
+import os
+import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -10,8 +13,10 @@ import click.testing
 import pytest
 
 from gradience.cli.main import group
+from gradience.mirror.cursor import CursorFile
 from gradience.testing import samples
 from gradience.testing.folder import runs
+from gradience.vnext import lock
 
 SINK = "gradience.testing.folder:FolderSink"
 
@@ -116,6 +121,35 @@ def test_status_as_a_table(place: Place) -> None:
     assert row.split() == [str(place.first), "folder", "up", "to", "date", "5", "of", "5", "-", "0", "0", "s", "ago"]
     assert target == f"  to {place.tracker}"
     assert tracked.startswith("  a: run a  file:")
+
+
+def test_status_tells_several_trackers_of_one_journal(place: Place, tmp_path: Path) -> None:
+    """In the order of their addresses, each with its own trouble: one parked, one at work, one that is done."""
+    trackers = [tmp_path / name for name in ("broken", "working", "done")]
+    for tracker in trackers:
+        tracker.mkdir()
+        gradience_("sync", str(place.first), "--to", SINK, "--tracking-uri", str(tracker))
+    samples.write(place.first, samples.steps("a", 6, 6))
+    (trackers[0] / "fault").write_text("gone")
+    for tracker in (trackers[0], trackers[2]):
+        gradience_("sync", str(place.first), "--to", SINK, "--tracking-uri", str(tracker))
+    store = CursorFile(place.first, "folder", str(trackers[1]))
+    held = lock.acquire(store.lock)
+    try:
+        result = gradience_("sync", str(place.first), "--status")
+    finally:
+        held.release()
+    plain = re.sub(r"\d+ (d|s ago)", "N", result.stdout.replace(str(tmp_path), ""))
+    assert [" ".join(line.split()) for line in plain.splitlines()[1:] if not line.startswith("  a: run a  file:")] == [
+        "/runs/a.jsonl folder parked 5 of 6 1 line, N 0 N",
+        "to /broken",
+        "last error: no permission: log in",
+        "/runs/a.jsonl folder up to date 6 of 6 - 0 N",
+        "to /done",
+        "/runs/a.jsonl folder behind 5 of 6 1 line, N 0 N",
+        f"to /working, being delivered by process {os.getpid()} on {socket.gethostname()}",
+    ]
+    assert result.exit_code == 4
 
 
 def test_status_of_an_outage_is_exit_code_4_and_the_reason(place: Place) -> None:

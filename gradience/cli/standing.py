@@ -84,16 +84,20 @@ def _tell(rows: Sequence[Standing], *, as_json: bool) -> None:
 
 
 def _cells(one: Standing) -> tuple[str, ...]:
-    lag = f"{one.behind} lines" + (f", {_span(one.lag_s)}" if one.lag_s is not None else "") if one.behind else "-"
     return (
         plain(one.journal),
         plain(one.sink),
         one.state.value.replace("_", " "),
         f"{one.line} of {one.lines}",
-        lag,
+        _lag(one),
         str(one.dead_letters),
         f"{_span(time.time() - one.updated)} ago" if one.updated else "never",
     )
+
+
+def _lag(one: Standing) -> str:
+    lines = f"{one.behind} line{'' if one.behind == 1 else 's'}"
+    return "-" if not one.behind else lines if one.lag_s is None else f"{lines}, {_span(one.lag_s)}"
 
 
 def _say_details(one: Standing) -> None:

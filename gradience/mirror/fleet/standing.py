@@ -42,12 +42,13 @@ class _Ahead(msgspec.Struct, frozen=True):
 
 
 def standings(path: Path, state_dir: Path | None = None) -> list[Standing]:
-    """Of every target that the journal has a cursor for.
+    """Of every target that the journal has a cursor for, by sink and address.
 
     Raises:
         TelemetryError: the journal cannot be read.
     """
-    return [_standing(path, place, cursor) for place, cursor in cursors(path, state_dir)]
+    found = [_standing(path, place, cursor) for place, cursor in cursors(path, state_dir)]
+    return sorted(found, key=lambda one: (one.sink, one.target))
 
 
 def towards(path: Path, sink: str, target: str, state_dir: Path | None = None) -> Standing:
