@@ -11,6 +11,7 @@ import msgspec
 from gradience import references
 from gradience.audit.record import AdapterInfo, AuditRecord
 from gradience.errors import GradienceError, InputError, TelemetryError
+from gradience.mirror import origin
 from gradience.policy import audit_event
 from gradience.policy.advice import Advice
 from gradience.settings import sources
@@ -23,7 +24,6 @@ from gradience.vnext.types import ConfigSnapshot, Metrics, RecommendationEvent, 
 NAME: Final = "run.jsonl"
 ABOVE: Final = 2  # folders above the adapter: OUT/checkpoint-500 and OUT/run-1/checkpoint-500 both find OUT's journal
 _LONGEST: Final = 60  # characters of a reference in a file's name
-CREATED_BY: Final = "gradience audit"
 
 
 class Journal(msgspec.Struct, frozen=True, kw_only=True):
@@ -174,7 +174,7 @@ def _events(record: AuditRecord, advice: Advice, last_step: int | None) -> Itera
 
 
 def _create(path: Path, record: AuditRecord, advice: Advice) -> str:
-    meta = {**_origin(record.adapter.peft_dir), "created_by": CREATED_BY}
+    meta = {**_origin(record.adapter.peft_dir), "created_by": origin.AUDIT}
     with TelemetryWriter(path, strict=True) as writer:
         writer.run_start(_config(record.adapter), meta=meta)
         for event in _events(record, advice, None):

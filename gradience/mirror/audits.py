@@ -56,12 +56,12 @@ class Publication(msgspec.Struct, frozen=True, kw_only=True):
 
 def of(batch: Batch) -> list[Audit]:
     """The audits of a batch, oldest first."""
-    return [_audit(record) for record in batch.records if _is_audit(record)]
+    return [_audit(record) for record in batch.records if is_audit(record)]
 
 
 def brings(batch: Batch) -> bool:
     """Whether a batch has something to publish."""
-    return any(map(_is_audit, batch.records)) or view.advice(batch) is not None
+    return any(map(is_audit, batch.records)) or view.advice(batch) is not None
 
 
 def publication(
@@ -103,7 +103,8 @@ def _newest(found: list[Audit], advised: int | None) -> Audit | None:
     return None if older else last
 
 
-def _is_audit(record: Record) -> bool:
+def is_audit(record: Record) -> bool:
+    """Whether a line is an audit."""
     return isinstance(record.event, Metrics) and record.event.kind == columns.KIND
 
 

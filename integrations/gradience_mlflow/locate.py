@@ -15,6 +15,7 @@ from mlflow.entities import ViewType
 from mlflow.exceptions import MlflowException
 
 from gradience.errors import SinkError, TargetGoneError
+from gradience.mirror import origin
 from gradience.mirror.sink import Run
 from gradience.mirror.view import CURSOR_TAG, RUN_ID_TAG
 from gradience_mlflow import adoption, user
@@ -144,7 +145,7 @@ def _inherited(client: MlflowClient, run: Run, wish: Wish) -> TrackedRun | None:
     """The run that MLflow would resume here. A training never joins one that another training of ours is tracked on."""
     found = _named(client, wish.inherited_run, "named by MLFLOW_RUN_ID")
     taken = found is not None and found.data.tags.get(RUN_ID_TAG, run.run_id) != run.run_id
-    return None if taken and adoption.trains(run) else found
+    return None if taken and origin.trains(run) else found
 
 
 def _experiment_id(client: MlflowClient, run: Run, wish: Wish) -> str | None:

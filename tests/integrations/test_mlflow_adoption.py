@@ -7,9 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from gradience_mlflow import adoption
-
-from gradience.cli import landing
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -28,11 +25,6 @@ data = [{"input_ids": torch.arange(8), "labels": torch.arange(8)}] * 8
 args = TrainingArguments(output_dir="out", max_steps=2, save_steps=2, report_to=["mlflow"], use_cpu=True)
 Trainer(get_peft_model(LlamaForCausalLM(config), lora), args, train_dataset=data).train()
 """
-
-
-def test_a_journal_made_by_an_audit_says_so() -> None:
-    """The mark that the command writes is the one that adoption looks for."""
-    assert landing.CREATED_BY == adoption.AUDIT
 
 
 @pytest.mark.slow

@@ -1,0 +1,29 @@
+"""Whose run a journal is: the record of a training, or one that an audit had to make for an adapter of somebody else's.
+
+The training of the latter may have been tracked by its own means, and is recognised by its output directory. A
+training of ours never is: its directory may be that of yesterday's run.
+"""
+
+from pathlib import Path
+from typing import Final
+
+from gradience.mirror.sink import Run
+
+AUDIT: Final = "gradience audit"  # the `meta.created_by` of a journal that an audit had to make
+_CHECKPOINT: Final = "checkpoint-"
+
+
+def trains(run: Run) -> bool:
+    """Whether the journal is the record of a training: its config says how it trained, and no audit made it."""
+    if run.meta.get("created_by") == AUDIT:
+        return False
+    parts = (run.config.get("training"), run.config.get("optimizer"))
+    return any(value not in (None, {}, [], "") for part in parts if isinstance(part, dict) for value in part.values())
+
+
+def directories(run: Run) -> list[Path]:
+    """Where the training may have written: as the journal says, else the folder it lies in, checkpoints' parent too."""
+    folder = Path(run.journal).parent
+    if given := run.meta.get("output_dir"):
+        return [(folder / str(given)).resolve(), Path(str(given)).resolve()]
+    return [folder.resolve(), *([folder.parent.resolve()] if folder.name.startswith(_CHECKPOINT) else [])]
