@@ -70,5 +70,5 @@ $(VENV)/installed-demo: pyproject.toml constraints.txt | $(VENV)/bin/python
 
 $(VENV)/installed-test: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "installing gradience with everything its tests need into $(VENV) (once, some minutes) ..."
-	@$(PIP) -e ".[dev,mlflow,hf]"
+	@$(PIP) -e ".[dev,mlflow,wandb,hf]"
 	@touch $@ $(VENV)/installed-demo

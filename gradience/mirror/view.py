@@ -92,8 +92,12 @@ def params(record: Record) -> dict[str, Scalar]:
     event = record.event
     if not isinstance(event, RunStart):
         return {}
-    trees = {"": event.config, "meta": event.meta}
-    return {key: value for root, tree in trees.items() for key, value in _leaves(root, tree)}
+    return {**flat(event.config), **flat(event.meta, "meta")}
+
+
+def flat(tree: Mapping[str, Any], root: str = "") -> dict[str, Scalar]:
+    """The leaves of a tree of settings by their paths, with dots; None is left out."""
+    return dict(_leaves(root, tree))
 
 
 def nonfinite(record: Record) -> dict[str, str]:

@@ -1,5 +1,24 @@
-"""Adapters that are artifacts of Weights & Biases; importing this package does not import wandb."""
+"""Weights & Biases as a view of the journal, and its artifacts as adapters; importing this package imports no wandb.
+
+    sink          the class that the registry loads
+    place         which server and project, or which directory, is meant
+    core          the wandb-core of this process: started, bounded, ended
+    locate        which run is meant
+    session       one open run of ours: batches in, rows out
+    contents      what a batch becomes in W&B's terms
+    artifacts     an audit as files and as a table
+    known         what W&B holds of a run, and what is expected to be read back
+    remote        ... from a server
+    fragments     ... from the files of an offline run
+    transactions  the format of those files
+    faults        its exceptions as ours
+    resolver      the class that fetches adapters which are artifacts
+    artifact      ... in a process of its own
+
+All but `sink`, `place` and `resolver` are imported by the first `open` or in another process.
+"""
 
 from gradience_wandb.resolver import ArtifactResolver
+from gradience_wandb.sink import WandbSink
 
-__all__ = ["ArtifactResolver"]
+__all__ = ["ArtifactResolver", "WandbSink"]

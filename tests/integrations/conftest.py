@@ -47,6 +47,20 @@ def _own_place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pyte
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.fixture
+def wandb_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with everything that wandb keeps, in the environment of a process of the W&B sink's own."""
+    for key in [key for key in os.environ if key.startswith("WANDB_")]:
+        monkeypatch.delenv(key)
+    home = tmp_path / "home"
+    home.mkdir()
+    for key in ("HOME", "WANDB_DIR", "WANDB_CONFIG_DIR", "WANDB_CACHE_DIR", "WANDB_DATA_DIR"):
+        monkeypatch.setenv(key, str(home))
+    for key, value in {"WANDB_SILENT": "true", "WANDB_ERROR_REPORTING": "false", "WANDB_MODE": "offline"}.items():
+        monkeypatch.setenv(key, value)
+    return home
+
+
 @pytest.fixture(scope="session")
 def _fresh_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An empty sqlite store; MLflow takes seconds to create one, so it is made once and copied."""

@@ -1,0 +1,219 @@
+"""What a batch becomes in W&B's terms; pure, so that a replay says the same again.
+
+One row for each line, at the line's number: that is W&B's step, which never goes back, and what acknowledges a line.
+"""
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import msgspec
+
+from gradience.audit import columns
+from gradience.mirror import view
+from gradience.mirror.sink import Batch
+from gradience.mirror.view import CURSOR_TAG, RUN_ID_TAG
+from gradience.vnext.nonfinite import name as spelling
+from gradience.vnext.record import Record
+from gradience.vnext.types import Alert, Metrics, RunEnd, RunStart, RunStatus, Severity
+from gradience_wandb.known import ROOT, Known
+
+STEP: Final = f"{ROOT}/step"  # the step of training: the x-axis of all our metrics
+TABLE: Final = f"{columns.KIND}/modules"
+RUNNING: Final = "running"
+EXIT_CODES: Final = {RunStatus.OK: 0, RunStatus.ERROR: 1, RunStatus.ABORTED: 130}
+_BRANCHES: Final = ("alert", "nonfinite")  # below `gradience`, with a name for each alert or metric
+_LEVELS: Final = {Severity.INFO: "INFO", Severity.WARNING: "WARN"}
+_TAG: Final = 64  # characters that W&B takes of a tag, and of an alert's title
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """One line as a row of history; `table` has the columns of an audit's modules, where the line is one."""
+
+    line: int
+    values: dict[str, float]
+    table: dict[str, list[Any]] | None = None
+
+
+class Notice(msgspec.Struct, frozen=True, kw_only=True):
+    """One alert as W&B sends it."""
+
+    line: int
+    title: str
+    text: str
+    level: str
+
+
+class Contents(msgspec.Struct, frozen=True, kw_only=True):
+    """What one batch adds to its run: everything after it, where a part is replaced as a whole.
+
+    `config` has the keys that change, at the top of the tree.
+    """
+
+    rows: tuple[Row, ...]
+    notices: tuple[Notice, ...]
+    config: dict[str, Any]
+    told: dict[str, Any]
+    tags: tuple[str, ...]
+
+
+def contents(batch: Batch, known: Known) -> Contents:
+    """Everything that a batch brings to a run of which so much is known."""
+    batch = _with_standing_advice(batch, known)
+    config, conflicts = _config(batch, known.config)
+    told = _told(batch, known.told, conflicts)
+    return Contents(
+        rows=tuple(map(_row, view.rows(batch))),
+        notices=tuple(_notices(batch)),
+        config=config,
+        told=told,
+        tags=_tags(batch, known),
+    )
+
+
+def exit_code(status: str) -> int:
+    """The exit code that gives a run the state of how it ended; 0 for a status of somebody else's vocabulary."""
+    return next((code for known, code in EXIT_CODES.items() if known.value == status), 0)
+
+
+def legal(key: str) -> str:
+    """A metric's name in W&B, whose own names begin with an underscore; ours is the step's."""
+    return f"metrics/{key}" if key.startswith("_") or key in (STEP, ROOT, "") else key
+
+
+def _row(row: view.Row) -> Row:
+    record = row.record
+    values = {legal(key): value for key, value in row.values.items()}
+    if values:
+        values[STEP] = record.event.step or 0
+    values["_timestamp"] = record.event.ts
+    return Row(line=record.line, values=values, table=_table(record))
+
+
+def _table(record: Record) -> dict[str, list[Any]] | None:
+    """The modules of an audit; None for one that is too foreign to be a table."""
+    event = record.event
+    if not isinstance(event, Metrics) or event.kind != columns.KIND:
+        return None
+    table = event.metrics.get("modules")
+    if not isinstance(table, Mapping) or not all(isinstance(column, list) for column in table.values()):
+        return None
+    return dict(table) if table and len({len(column) for column in table.values()}) == 1 else None
+
+
+def _notices(batch: Batch) -> Iterator[Notice]:
+    for record in batch.records:
+        event = record.event
+        if isinstance(event, Alert):
+            at = "" if event.step is None else f" at step {event.step}"
+            yield Notice(
+                line=record.line,
+                title=_short(event.code or "unnamed"),
+                text=f"{event.severity.value}{at}: {event.message}",
+                level=_LEVELS.get(event.severity, "ERROR"),
+            )
+
+
+def _config(batch: Batch, known: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """The keys that a configuration changes, and a line for each value that is there with another one."""
+    whole = {key: value for key, value in known.items() if key != ROOT}
+    fresh: dict[str, Any] = {}
+    conflicts: list[str] = []
+    for record in batch.records:
+        event = record.event
+        if isinstance(event, RunStart):
+            tree = _plain({**event.config, "meta": event.meta} if event.meta else event.config)
+            conflicts += _conflicts(whole, tree)
+            whole = _merged(whole, tree)
+            fresh = {key: whole[key] for key in {**fresh, **tree} if key != ROOT}
+            fresh[ROOT] = {"run_id": event.run_id, "created_by": ROOT, "configured": record.line}
+    return fresh, conflicts
+
+
+def _conflicts(known: Mapping[str, Any], stated: Mapping[str, Any]) -> list[str]:
+    kept = view.flat(known)
+    both = ((key, kept[key], value) for key, value in view.flat(stated).items() if key in kept)
+    return [f"{key}: {before}, then {value}" for key, before, value in both if before != value]
+
+
+def _merged(known: Mapping[str, Any], stated: Mapping[str, Any]) -> dict[str, Any]:
+    """Both trees; what is known stays."""
+    both = {**stated, **known}
+    for key, value in stated.items():
+        if isinstance(value, Mapping) and isinstance(known.get(key), Mapping):
+            both[key] = _merged(known[key], value)
+    return both
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON has it everywhere: a number that is not finite by its name, and nothing for None."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(child) for key, child in value.items() if child is not None}
+    if isinstance(value, list | tuple):
+        return [_plain(child) for child in value]
+    return spelling(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _told(batch: Batch, known: Mapping[str, Any], conflicts: list[str]) -> dict[str, Any]:
+    """Our part of the summary after a batch."""
+    told: dict[str, Any] = json.loads(json.dumps(known))
+    tags = {key: value for key, value in view.batch_tags(batch).items() if key not in (RUN_ID_TAG, CURSOR_TAG)}
+    for key, value in tags.items():
+        _put(told, key.removeprefix(f"{ROOT}."), value)
+    if conflicts:
+        told["param_conflict"] = "; ".join(conflicts)
+    status = _status(batch)
+    if status is not None:
+        told["status"] = status
+    told["run_id"] = batch.records[0].event.run_id
+    told["cursor"] = str(batch.position)
+    return told
+
+
+def _put(told: dict[str, Any], name: str, value: str) -> None:
+    branch, _, leaf = name.partition(".")
+    if leaf and branch in _BRANCHES:
+        told.setdefault(branch, {})[leaf] = value
+    else:
+        told[f"{name}_" if name in _BRANCHES else name] = value
+
+
+def _status(batch: Batch) -> str | None:
+    """How the run stands after the last start or end in a batch."""
+    for record in reversed(batch.records):
+        event = record.event
+        if isinstance(event, RunStart):
+            return RUNNING
+        if isinstance(event, RunEnd):
+            return str(event.status)
+    return None
+
+
+def _tags(batch: Batch, known: Known) -> tuple[str, ...]:
+    """The run's tags after a batch: everybody else's, and those of the advice that stands and of every alert."""
+    alerts = [record.event.code for record in batch.records if isinstance(record.event, Alert)]
+    advice = view.advice(batch)
+    kept: tuple[str, ...] = known.tags
+    fresh: list[Any] = [code for code in alerts if code]
+    if advice is not None:
+        stale = {_tag(name) for name in (known.told.get("verdict"), *str(known.told.get("codes", "")).split(","))}
+        codes = advice.extras.get("codes")
+        kept = tuple(tag for tag in kept if tag not in stale)
+        fresh = [advice.extras["verdict"], *(codes if isinstance(codes, list) else []), *fresh]
+    return tuple(dict.fromkeys([*kept, *map(_tag, fresh)]))
+
+
+def _tag(name: object) -> str:
+    return _short(f"{ROOT}:{name}")
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _TAG else f"{text[: _TAG - 1]}…"
+
+
+def _with_standing_advice(batch: Batch, known: Known) -> Batch:
+    """The batch in the light of advice that another journal left on the run."""
+    told = str(known.told.get("advice_step", ""))
+    steps = [step for step in (batch.advised, int(told) if told.isdigit() else None) if step is not None]
+    return msgspec.structs.replace(batch, advised=max(steps, default=None))

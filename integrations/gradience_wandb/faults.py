@@ -1,0 +1,86 @@
+"""W&B's exceptions as ours: who could mend it decides the class.
+
+wandb has one class for nearly everything, and calls a server that does not answer a failed login: the words decide. No
+message carries credentials.
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from wandb.errors import AuthenticationError, Error, UsageError
+
+from gradience.errors import GradienceError, RejectedError, SinkError, TargetGoneError, UnavailableError
+
+_LONGEST: Final = 400  # characters of the cause in a message
+_STATUS: Final = re.compile(r"(?:error|status|HTTP|upload:) (\d{3})\b")
+_BUSY: Final = re.compile(r"did not respond in time|deadline exceeded|service process|while retrying|timed? ?out")
+_GONE: Final = re.compile(r"permission denied|not found|could not find|deleted|API key|log ?in", re.IGNORECASE)
+_GONE_STATUS: Final = ("401", "403", "404", "410")
+_LATER_STATUS: Final = ("408", "409", "429")  # 409: another request about the same run was faster
+_PERSONAL: Final = (
+    ImportError,
+    FileExistsError,
+    FileNotFoundError,
+    IsADirectoryError,
+    NotADirectoryError,
+    PermissionError,
+)
+_SECRETS: Final = ("WANDB_API_KEY",)
+
+
+@contextmanager
+def translated(action: str, *, opening: bool = False) -> Iterator[None]:
+    """Whatever wandb raises inside becomes a `SinkError` that begins with what was attempted.
+
+    While a run is being opened no item is to blame: what W&B rejects there only a person can mend. An exception that
+    tells nothing passes as it is.
+    """
+    try:
+        yield
+    except GradienceError:
+        raise
+    except Exception as error:
+        kind = _kind(error)
+        if kind is None:
+            raise
+        kind = TargetGoneError if opening and kind is RejectedError else kind
+        raise kind(f"{action}: {plain(error)}") from None  # the cause's text may hold credentials
+
+
+def of_status(status: str) -> type[SinkError]:
+    """What an HTTP status of W&B's means."""
+    if status in _GONE_STATUS:
+        return TargetGoneError
+    return RejectedError if status.startswith("4") and status not in _LATER_STATUS else UnavailableError
+
+
+def plain(error: object) -> str:
+    """What went wrong in one line, without user, password or key."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    text = re.sub(r"://[^/?#\s]*@", "://", text)
+    for secret in filter(None, map(os.environ.get, _SECRETS)):
+        text = text.replace(secret, "***")
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+
+
+def _kind(error: Exception) -> type[SinkError] | None:
+    if isinstance(error, _PERSONAL):
+        return TargetGoneError
+    if isinstance(error, Error):
+        return _wandb_kind(error)
+    if isinstance(error, OSError | EOFError) or type(error).__module__.startswith("wandb."):  # its core is gone
+        return UnavailableError
+    return RejectedError if isinstance(error, TypeError | ValueError | OverflowError) else None
+
+
+def _wandb_kind(error: Error) -> type[SinkError]:
+    text = str(error)
+    if _BUSY.search(text):
+        return UnavailableError
+    if found := _STATUS.search(text):
+        return of_status(found[1])
+    is_personal = isinstance(error, AuthenticationError | UsageError) or _GONE.search(text)
+    return TargetGoneError if is_personal else UnavailableError

@@ -1,0 +1,111 @@
+"""Which W&B is meant: a project of a server, or a directory offline. W&B's own rules, without importing it.
+
+An option counts most, then the environment, then W&B's settings files: that of the directory, that of the user.
+"""
+
+import configparser
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from gradience.errors import InputError
+
+SERVER: Final = "https://api.wandb.ai"
+PROJECT: Final = "uncategorized"  # W&B's own name for runs that nobody put anywhere
+ONLINE, OFFLINE, DISABLED = "online", "offline", "disabled"
+_MODES: Final = {"online": ONLINE, "run": ONLINE, "offline": OFFLINE, "dryrun": OFFLINE, "disabled": DISABLED}
+_SAME_SERVER: Final = ("api.wandb.ai", "api.forge.coreweave.com", "forge.coreweave.com", "wandb.ai")
+_FOREIGN: Final = re.compile(r"[/\\#?%:]")  # no project of W&B has them in its name
+
+
+class Wish(msgspec.Struct, frozen=True, kw_only=True):
+    """What was asked for by option."""
+
+    project: str | None = None
+    entity: str | None = None
+    run: str | None = None
+    active_run: str | None = None
+    base_url: str | None = None
+    mode: str | None = None
+    group: str | None = None
+
+
+class Place(msgspec.Struct, frozen=True, kw_only=True):
+    """Where runs go. `server` is what W&B connects to; `address` is what is shown, stored and compared.
+
+    `project` and `entity` are None where nobody names them: the server knows a user's own entity.
+    """
+
+    mode: str
+    server: str
+    directory: Path
+    project: str | None = None
+    entity: str | None = None
+
+    @property
+    def address(self) -> str:
+        """The server without user and query, where secrets hide; offline the directory."""
+        if self.mode == DISABLED:
+            return "wandb-disabled:"
+        if self.mode == OFFLINE:
+            return self.directory.as_uri()
+        return re.sub(r"://[^/?#]*@", "://", re.split(r"[?#]", self.server, maxsplit=1)[0])
+
+    def project_for(self, experiment: object) -> str:
+        """The project of a new run; `experiment` is what its journal says."""
+        wanted = self.project or (experiment if isinstance(experiment, str) else None) or PROJECT
+        return _FOREIGN.sub("_", wanted)[:128]
+
+
+def resolve(wish: Wish, environ: Mapping[str, str], cwd: Path) -> Place:
+    """The place that is meant.
+
+    Raises:
+        InputError: W&B has no such mode, or none that we can deliver in.
+    """
+    root = Path(cwd / Path(environ.get("WANDB_DIR") or ".").expanduser()).resolve()
+    directory = root / (".wandb" if (root / ".wandb").exists() else "wandb")
+    files = _settings(directory, environ)
+
+    def given(option: str | None, name: str) -> str | None:
+        return option or environ.get(f"WANDB_{name.upper()}") or files.get(name) or None
+
+    return Place(
+        mode=_mode(given(wish.mode, "mode") or ONLINE),
+        server=_server(given(wish.base_url, "base_url") or SERVER),
+        directory=directory,
+        project=given(wish.project, "project"),
+        entity=given(wish.entity, "entity"),
+    )
+
+
+def _mode(name: str) -> str:
+    if name not in _MODES:
+        known = ", ".join(_MODES)
+        raise InputError(f"cannot mirror into W&B in mode {name!r}: set WANDB_MODE to one of {known}")
+    return _MODES[name]
+
+
+def _server(address: str) -> str:
+    """An address without its last slash; W&B's own by one name, whichever of its names is used."""
+    host = re.sub(r"^https://([^/]*).*", r"\1", address)
+    return SERVER if host in _SAME_SERVER else address.rstrip("/")
+
+
+def _settings(directory: Path, environ: Mapping[str, str]) -> dict[str, str]:
+    home = Path(environ.get("HOME") or Path.home())
+    user = Path(environ.get("WANDB_CONFIG_DIR") or home / ".config" / "wandb").expanduser()
+    return {**_read(user / "settings"), **_read(directory / "settings")}
+
+
+def _read(path: Path) -> dict[str, str]:
+    """One settings file; like W&B, nothing from one that is missing or broken."""
+    parser = configparser.ConfigParser()
+    with suppress(OSError, configparser.Error, UnicodeDecodeError):
+        parser.read(path)
+        return dict(parser.items("default"))
+    return {}

@@ -1,0 +1,135 @@
+"""A run on a server, read back through W&B's public API: nothing else tells what has arrived."""
+
+import json
+import logging
+import re
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import wandb
+
+from gradience.errors import TargetGoneError, UnavailableError
+from gradience_wandb import faults
+from gradience_wandb.core import Core
+from gradience_wandb.faults import translated
+from gradience_wandb.known import NO_ROW, ROOT, Expected, Known
+
+log = logging.getLogger("gradience.wandb")
+
+CONFIRM_S: Final = 20.0  # a transmission, some answers that get lost, and W&B's own delay of a config
+END_S: Final = 5.0  # wandb has waited for the last transmission by then
+TRANSMIT_S: Final = 2.0  # between two transmissions of a run; W&B counts requests by key
+_LOOK_S: Final = 0.5
+_SOON_S: Final = 0.1  # after a transmission its answer is there
+_FATAL: Final = re.compile(rb"filestream: fatal error: [^\n]*?upload: (\d{3})[^\n]*")
+_LOG: Final = "logs/debug-internal.log"  # of a run's folder: where its core says that it stopped uploading
+
+
+class Remote:
+    """One run by its place, whether it is there or not."""
+
+    def __init__(self, core: Core, entity: str, project: str, run_id: str) -> None:
+        self._core = core
+        self.id = run_id
+        self.path = f"{entity}/{project}/{run_id}"
+        self.url: str | None = f"{core.page}/{entity}/{project}/runs/{run_id}"
+        settings = {"x_file_stream_transmit_interval": TRANSMIT_S}
+        self.arguments: Mapping[str, Any] = {"entity": entity, "project": project, "settings": settings}
+        self._was_there = False
+
+    def look(self) -> Known | None:
+        """The run as it is; None when the server has none of this path.
+
+        Raises:
+            TargetGoneError: it had one.
+        """
+        found = self._fetch()
+        if found is None and self._was_there:
+            raise TargetGoneError(f"W&B run {self.path} was deleted: name another with --run.")
+        self._was_there = found is not None
+        return known(found) if found is not None else None
+
+    def confirm(self, expected: Expected, live: Any) -> bool:
+        """Wait until the server gives back what was delivered; False when it does not in time.
+
+        Raises:
+            SinkError: the core has given up the run.
+        """
+        until = time.monotonic() + CONFIRM_S
+        pause = (live.settings.x_file_stream_transmit_interval or TRANSMIT_S) + _SOON_S
+        while True:
+            time.sleep(pause)
+            pause = _LOOK_S
+            if self._has(expected):
+                return True
+            _raise_fatal(Path(live.settings.sync_dir) / _LOG)
+            if time.monotonic() >= until:
+                return False
+
+    def ends(self) -> bool:
+        """Wait until the server says that the run ended."""
+        until = time.monotonic() + END_S
+        while not ((seen := self.look()) and seen.is_over):
+            if time.monotonic() >= until:
+                return False
+            time.sleep(_LOOK_S)
+        return True
+
+    def settle(self, made: wandb.Artifact, timeout_s: int) -> None:
+        """Wait until an artifact is on the server."""
+        made.wait(timeout=timeout_s)
+
+    def _has(self, expected: Expected) -> bool:
+        """Whether the server gives it back; one that does not answer may do so soon."""
+        try:
+            with translated("Asking W&B what has arrived"):
+                found = self._fetch()
+                return found is not None and expected.is_met(known(found)) and _has_files(found, expected.files)
+        except UnavailableError as error:
+            log.debug("%s", error)
+            return False
+
+    def _fetch(self) -> Any:
+        api = self._core.api()
+        api._runs.pop(self.path, None)  # it keeps what it has read once
+        try:
+            return api.run(self.path)
+        except (wandb.errors.CommError, ValueError) as error:
+            if "Could not find run" in str(error):
+                return None
+            raise
+
+
+def known(found: Any) -> Known:
+    """What a run of the public API tells."""
+    summary = found.summary_metrics
+    told = summary.get(ROOT)
+    line = found.lastHistoryStep
+    return Known(
+        line=NO_ROW if line is None else int(line),
+        config=json.loads(json.dumps(dict(found.config), default=str)),
+        told=dict(told) if isinstance(told, Mapping) else {},
+        keys=frozenset(key for key in summary if key != ROOT and not key.startswith("_")),
+        tags=tuple(found.tags or ()),
+        notes=found.notes or "",
+        state=found.state,
+    )
+
+
+def _has_files(found: Any, names: tuple[str, ...]) -> bool:
+    return not names or {file.name for file in found.files(names=list(names)) if file.size} >= set(names)
+
+
+def _raise_fatal(log: Path) -> None:
+    """Say why the core has stopped uploading, if it has: it goes on taking rows as if nothing had happened."""
+    try:
+        said = log.read_bytes()
+    except OSError:
+        return
+    if found := _FATAL.search(said):
+        status = found[1].decode()
+        kind = faults.of_status(status)
+        why = f"W&B stopped taking rows with status {status}"
+        raise kind(f"{why}: log in again, or look whether the run is still there." if kind is TargetGoneError else why)

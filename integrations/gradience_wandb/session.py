@@ -1,0 +1,255 @@
+"""One run of ours, open for delivery: resumed where its last row stands, and ended by its journal alone.
+
+wandb begins the run when there is something to deliver, not before: who resumes a run makes it a running one again.
+"""
+
+import logging
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from hashlib import sha256
+from typing import Any, Final, Protocol
+
+import msgspec
+import wandb
+
+from gradience.errors import RejectedError, SinkError, TargetGoneError, UnavailableError
+from gradience.mirror import audits
+from gradience.mirror.audits import Audit, Publication
+from gradience.mirror.sink import Batch, Tracked
+from gradience.vnext.types import RunStatus
+from gradience_wandb import artifacts, contents
+from gradience_wandb.contents import STEP, TABLE, Contents, Row
+from gradience_wandb.core import Core
+from gradience_wandb.faults import plain, translated
+from gradience_wandb.known import NO_ROW, ROOT, Expected, Known
+
+log = logging.getLogger("gradience.wandb")
+
+DELIVER_S: Final = 90.0  # a batch, its files and its acknowledgement: less than a side-car's watchdog waits
+END_S: Final = 30.0
+_UPLOAD_S: Final = 40  # for an audit's files to be on the server
+_MOST_VALUES: Final = 100_000  # in one row: a core drops a line of 10 MB without a word
+
+
+class Memory(Protocol):
+    """Where a run can be read back."""
+
+    id: str
+    path: str
+    url: str | None
+    arguments: Mapping[str, Any]
+    """Where wandb is to begin the run: what `init` takes of it, its settings under `settings`."""
+
+    def look(self) -> Known | None:
+        """The run as it is; None when there is none."""
+
+    def confirm(self, expected: Expected, live: Any) -> bool:
+        """Wait, not for ever, until what was delivered can be read back; False when it cannot yet.
+
+        Raises:
+            SinkError: it never will, through this core.
+        """
+
+    def ends(self) -> bool:
+        """Wait, not for ever, until the end of the run can be read back."""
+
+    def settle(self, made: wandb.Artifact, timeout_s: int) -> None:
+        """Wait until the files of an artifact are where they should be."""
+
+
+class Session:
+    """The tracked run of one `run_id`, made by us.
+
+    `first` is what wandb makes a new one with; `parts` is what of an audit goes along as files.
+    """
+
+    def __init__(
+        self, core: Core, memory: Memory, known: Known | None, first: Mapping[str, Any], parts: Collection[str]
+    ) -> None:
+        self._core = core
+        self._memory = memory
+        self._known = known or Known()
+        self._first = first
+        self._parts = parts
+        self._live: Any = None
+        self._logged = self._noticed = NO_ROW
+        self._defined: set[str] = set()
+        self._audit: Audit | None = None
+        self.tracked = Tracked(id=memory.path, url=memory.url, position=self._known.position)
+
+    def deliver(self, batch: Batch) -> None:
+        """Write what the run lacks of a batch, and wait until it can be read back."""
+        if self._holds(batch):
+            return
+        what = f"Delivering lines {batch.records[0].line} to {batch.records[-1].line} to W&B run {self._memory.path}"
+        with self._guarded(what, DELIVER_S):
+            found = self._write(batch)
+            arrived = self._memory.confirm(_expected(batch, found), self._live)
+        if not arrived:  # the core goes on trying; the same batch comes again, and finds its rows logged
+            raise UnavailableError(f"{what}: they cannot be read back yet.")
+        self._audit = next(reversed(audits.of(batch)), self._audit)
+        self._known = _after(self._known, found, batch)
+        if self._known.status is not None:
+            self._end(self._known.status, END_S)
+
+    def close(self, status: RunStatus | None, timeout_s: float) -> None:
+        """End the run if it still goes on and a status is given; let go without a word to W&B otherwise."""
+        if status is not None and self._known.line != NO_ROW and self._known.status is None:
+            with self._guarded(f"Ending W&B run {self._memory.path}", timeout_s):
+                live = self._begin()
+                live.summary[ROOT] = {**self._known.told, "status": status.value}
+            self._end(status.value, timeout_s)
+        self._drop()
+
+    def _holds(self, batch: Batch) -> bool:
+        """Whether the run has all of a batch already, its end included.
+
+        Raises:
+            TargetGoneError: it has as many lines of another file, and W&B never replaces a row.
+        """
+        known, held = self._known, self._known.position
+        if held is not None and held.line == batch.position.line and held != batch.position:
+            raise TargetGoneError(
+                f"W&B run {self._memory.path} holds {held.line} lines of another file, and W&B replaces no row: delete "
+                "it, or name another with --run."
+            )
+        is_settled = known.status is None or known.is_over
+        return is_settled and held is not None and held.line >= batch.position.line
+
+    def _begin(self) -> Any:
+        if self._live is None:
+            self._core.start()
+            self._known = self._memory.look() or Known()
+            where = dict(self._memory.arguments)
+            self._live = wandb.init(
+                id=self._memory.id,
+                resume="allow",
+                reinit="create_new",
+                settings=self._core.settings(**where.pop("settings", {})),
+                **where,
+                **(self._first if self._known.is_new else {}),
+            )
+            self._logged = max(self._known.line, self._live.starting_step - 1)
+            self._noticed = max(self._noticed, self._logged)
+            self._defined = set()
+            self._live.define_metric(STEP, hidden=True, summary="none")
+            self._define(sorted(self._known.keys))
+        return self._live
+
+    def _write(self, batch: Batch) -> Contents:
+        live = self._begin()
+        found = contents.contents(batch, self._known)
+        if any(len(row.values) > _MOST_VALUES for row in found.rows):
+            raise RejectedError(f"a line with more than {_MOST_VALUES} metrics is more than W&B takes")
+        told = {**found.told, **self._publish(batch)}
+        self._notify(found)
+        self._define(dict.fromkeys(key for row in found.rows for key in row.values))
+        for row in found.rows:
+            self._log(row)
+        if found.config:
+            live.config.update(found.config, allow_val_change=True)
+        if set(found.tags) != set(live.tags or ()):
+            live.tags = found.tags
+        live.summary[ROOT] = told
+        return msgspec.structs.replace(found, told=told)
+
+    def _log(self, row: Row) -> None:
+        if row.line > self._logged:
+            values: dict[str, Any] = row.values
+            if row.table is not None:
+                values = {**values, TABLE: artifacts.table(row.table)}
+            self._live.log(values, step=row.line, commit=True)
+            self._logged = row.line
+
+    def _notify(self, found: Contents) -> None:
+        """Send the alerts of lines that the run does not have: each of them is a message to somebody."""
+        for notice in found.notices:
+            if notice.line > self._noticed:
+                self._live.alert(notice.title, notice.text, notice.level, wait_duration=0.001)  # 0 means a minute
+                self._noticed = notice.line
+
+    def _define(self, keys: Collection[str]) -> None:
+        """Give metrics their x-axis before their first row; by name, because a user's patterns count more than ours."""
+        for key in keys:
+            if key not in self._defined and key != STEP and not key.startswith("_") and "*" not in key:
+                self._live.define_metric(key, step_metric=STEP)
+        self._defined.update(keys)
+
+    def _publish(self, batch: Batch) -> dict[str, Any]:
+        """Put an audit's files and note on the run, once; what is to be told about them."""
+        is_told = batch.records[-1].line <= self._logged
+        found = None if is_told or not audits.brings(batch) else audits.publication(batch, self._audit)
+        return {} if found is None else {**self._note(found), **self._upload(found)}
+
+    def _note(self, found: Publication) -> dict[str, str]:
+        """Write the note, unless a person wrote the one that is there."""
+        note, present = found.note, self._known.notes
+        if present and _hash(present) != self._known.told.get("note"):
+            return {}
+        self._live.notes = note
+        return {"note": _hash(note)}
+
+    def _upload(self, found: Publication) -> dict[str, str]:
+        """Upload the files; a store that takes none costs the files, never the numbers."""
+        if not self._parts:
+            return {}
+        try:
+            with translated(f"Uploading the audit to W&B run {self._memory.path}"):
+                made = self._live.log_artifact(artifacts.artifact(found, self._memory.id, self._parts))
+                self._memory.settle(made, _UPLOAD_S)
+        except UnavailableError:
+            raise
+        except SinkError as refused:
+            log.warning("%s Metrics and tags are delivered without these files.", refused)
+            return {"artifacts_missing": plain(refused)}
+        return {"artifacts_missing": "none"} if "artifacts_missing" in self._known.told else {}
+
+    def _end(self, status: str, timeout_s: float) -> None:
+        """Let W&B know how the run ended, and make sure that it does."""
+        what = f"Ending W&B run {self._memory.path}"
+        with self._guarded(what, timeout_s):
+            self._begin().finish(exit_code=contents.exit_code(status))
+            self._live = None
+            if not self._memory.ends():
+                raise UnavailableError(f"{what}: W&B does not know of it yet.")
+        self._known = msgspec.structs.replace(self._known, state="finished")
+        self._drop()
+
+    @contextmanager
+    def _guarded(self, what: str, limit_s: float) -> Iterator[None]:
+        """What fails here leaves no core behind that nobody knows the state of."""
+        try:
+            with translated(what), self._core.bounded(limit_s, what):
+                yield
+        except BaseException:
+            self._drop()
+            raise
+
+    def _drop(self) -> None:
+        self._live = None
+        self._core.end()
+
+
+def _expected(batch: Batch, found: Contents) -> Expected:
+    return Expected(
+        position=batch.position,
+        row=found.rows[-1].line,
+        tags=frozenset(found.tags),
+        configured=found.config.get(ROOT, {}).get("configured"),
+    )
+
+
+def _after(known: Known, found: Contents, batch: Batch) -> Known:
+    return msgspec.structs.replace(
+        known,
+        line=max(known.line, batch.records[-1].line),
+        config={**known.config, **found.config},
+        told=found.told,
+        keys=known.keys | {key for row in found.rows for key in row.values},
+        tags=found.tags,
+        state="running",
+    )
+
+
+def _hash(text: str) -> str:
+    return sha256(text.encode("utf-8", "replace")).hexdigest()[:16]

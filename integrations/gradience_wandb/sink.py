@@ -1,0 +1,155 @@
+"""The sink as the registry loads it; wandb itself is imported by the first `open`."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Final
+
+import msgspec
+
+from gradience.errors import ExtraMissingError, InputError, TargetGoneError
+from gradience.mirror.sink import Batch, Run, Tracked
+from gradience.vnext.types import RunStatus
+from gradience_wandb import place
+from gradience_wandb.place import DISABLED, Wish
+
+if TYPE_CHECKING:
+    from gradience_wandb.core import Core
+    from gradience_wandb.session import Session
+
+PARTS: Final = ("audit", "report")
+_HIJACKERS: Final = (  # a process of its own is no sweep's agent, and not the run that the trainer has open
+    "WANDB_SERVICE",
+    "WANDB_SWEEP_ID",
+    "WANDB_SWEEP_PARAM_PATH",
+    "WANDB_LAUNCH",
+    "WANDB_RUN_ID",
+    "WANDB_RESUME",
+    "WANDB_NAME",
+    "WANDB_TAGS",
+    "WANDB_NOTES",
+    "WANDB_RUN_GROUP",
+    "WANDB_JOB_TYPE",
+    "WANDB_CONFIG_PATHS",
+)
+_ENV: Final[Mapping[str, str | None]] = {
+    **dict.fromkeys(_HIJACKERS),
+    "WANDB_SILENT": "true",  # stdout belongs to data, and silence asks for no login
+    "WANDB_ERROR_REPORTING": "false",
+}
+
+
+class WandbSink:
+    """Mirror runs into Weights & Biases, online or offline as W&B's own settings say.
+
+    Online, delivered means that the server gives back the line's row and our position after it. Offline, it means that
+    both stand in the run's `.wandb` file; what `wandb sync` makes of that file later is between it and the server, so a
+    journal that was mirrored offline is mirrored anew, whole, when it is mirrored online.
+
+    Args:
+        project: where a new run goes; else WANDB_PROJECT or W&B's settings file, else the journal's `meta.experiment`,
+            else "uncategorized".
+        entity: the user or team that owns the project; else WANDB_ENTITY, W&B's settings file, the user's own.
+        run: the run to deliver to, as `id`, `project/id` or `entity/project/id`.
+        active_run: the run that is active in the recorder's process.
+        base_url: the server; else WANDB_BASE_URL or W&B's settings file.
+        mode: `online`, `offline` or `disabled`; else WANDB_MODE or W&B's settings file.
+        group: the group of a new run.
+        artifacts: what of an audit is uploaded: `audit`, `report`.
+    """
+
+    name: ClassVar[str] = "wandb"
+    process_env: ClassVar[Mapping[str, str | None]] = _ENV
+
+    def __init__(
+        self,
+        *,
+        project: str | None = None,
+        entity: str | None = None,
+        run: str | None = None,
+        active_run: str | None = None,
+        base_url: str | None = None,
+        mode: str | None = None,
+        group: str | None = None,
+        artifacts: Sequence[str] = PARTS,
+    ) -> None:
+        if foreign := [part for part in artifacts if part not in PARTS]:
+            raise InputError(f"cannot upload {foreign[0]!r} to W&B: artifacts takes {', '.join(PARTS)}")
+        self._wish = Wish(
+            project=project,
+            entity=entity,
+            run=run,
+            active_run=active_run,
+            base_url=base_url,
+            mode=mode,
+            group=group,
+        )
+        self._parts = frozenset(artifacts)
+        self._place = place.resolve(self._wish, os.environ, Path.cwd())
+        self._core: Core | None = None
+        self._session: Session | None = None
+
+    @property
+    def target(self) -> str:
+        """The server, or offline the directory; then `#run=...`, or `#` and the project where one was named."""
+        if self._wish.run:
+            return f"{self._place.address}#run={self._wish.run}"
+        named = "/".join(filter(None, (self._place.entity, self._place.project)))
+        return f"{self._place.address}#{named}" if self._place.project else self._place.address
+
+    def at(self, target: str) -> "WandbSink | None":
+        """The sink for a target of another one in the same place; None when a project or run was named here."""
+        address, _, named = target.partition("#")
+        if self._wish.run or self._place.project or address != self._place.address or not named:
+            return None
+        if named.startswith("run="):
+            return self._with(run=named.removeprefix("run="))
+        entity, _, project = named.rpartition("/")
+        return self._with(project=project, entity=entity or None)
+
+    def open(self, run: Run) -> Tracked:
+        """Find the run's tracked run; W&B makes one that is missing when the first line comes.
+
+        Raises:
+            ExtraMissingError: wandb is not installed here.
+        """
+        if self._place.mode == DISABLED:
+            raise TargetGoneError("W&B is disabled here: nothing is delivered while WANDB_MODE or its settings say so.")
+        try:
+            from gradience_wandb import locate
+            from gradience_wandb.core import Core
+        except ModuleNotFoundError as missing:
+            raise ExtraMissingError(
+                f"The W&B sink needs {missing.name!r}, which is missing: pip install 'wandb>=0.28.2'."
+            ) from None
+        self._let_go()
+        self._core = self._core or Core(self._place)
+        self._session = locate.session(self._core, self._place, self._wish, run, self._parts)
+        return self._session.tracked
+
+    def deliver(self, batch: Batch) -> None:
+        """Write the batch and its position, and wait until they can be read back."""
+        if self._session is None:
+            raise RuntimeError("WandbSink.deliver was called before open")
+        self._session.deliver(batch)
+
+    def close(self, status: RunStatus | None, timeout_s: float) -> None:
+        """Let go; a status ends the tracked run, if Gradience made it and it still goes on."""
+        session, self._session = self._session, None
+        core, self._core = self._core, None
+        try:
+            if session is not None:
+                session.close(status, timeout_s)
+        finally:
+            if core is not None:
+                core.end()
+
+    def _let_go(self) -> None:
+        """Leave an open run as it is, for another one."""
+        session, self._session = self._session, None
+        if session is not None:
+            session.close(None, 0.0)
+
+    def _with(self, **choice: str | None) -> "WandbSink":
+        chosen = msgspec.structs.asdict(msgspec.structs.replace(self._wish, **choice))
+        return WandbSink(**chosen, artifacts=tuple(self._parts))

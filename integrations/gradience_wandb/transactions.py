@@ -1,0 +1,54 @@
+"""W&B's transaction log, the `.wandb` file of a run, read record by record while it grows.
+
+It has the block format of LevelDB's logs: a record is one chunk, or several that end at a block's border. The end may
+be torn: what is not whole yet is left for the next look.
+"""
+
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+_HEAD: Final = 7  # bytes of the file's own header, and of each chunk's: checksum, length, kind
+_BLOCK: Final = 32_768
+_FULL, _FIRST, _MIDDLE, _LAST = 1, 2, 3, 4
+
+
+class Log:
+    """One file, from its start on."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._place = _HEAD
+
+    def payloads(self) -> Iterator[bytes]:
+        """The records that came since the last look, as they are stored."""
+        try:
+            with self.path.open("rb") as file:
+                file.seek(self._place)
+                data = file.read()
+        except FileNotFoundError:
+            return
+        yield from self._records(data, self._place)
+
+    def _records(self, data: bytes, base: int) -> Iterator[bytes]:
+        place = 0
+        parts: list[bytes] = []
+        while True:
+            left = _BLOCK - (base + place) % _BLOCK
+            if left < _HEAD:  # a block's rest that has no room for a chunk
+                place += left
+                continue
+            if place + _HEAD > len(data):
+                return
+            _checksum, length, kind = struct.unpack_from("<IHB", data, place)
+            end = place + _HEAD + length
+            if end > len(data) or not _FULL <= kind <= _LAST:
+                return
+            if kind in (_FULL, _FIRST):
+                parts = []
+            parts.append(data[place + _HEAD : end])
+            place = end
+            if kind in (_FULL, _LAST):
+                self._place = base + place
+                yield b"".join(parts)

@@ -1,0 +1,83 @@
+"""Tests of `gradience_wandb.place` and of what the sink makes of it; none of them needs wandb."""
+
+from pathlib import Path
+
+import pytest
+from gradience_wandb import WandbSink
+from gradience_wandb.place import Wish, resolve
+
+from gradience.errors import InputError, TargetGoneError
+from gradience.mirror.sink import Run
+
+URL = "https://w.example.org"
+
+
+@pytest.fixture(autouse=True)
+def _nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("MODE", "PROJECT", "ENTITY", "BASE_URL", "DIR", "CONFIG_DIR"):
+        monkeypatch.delenv(f"WANDB_{name}", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+
+
+def _write(path: Path, **settings: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("[default]\n" + "".join(f"{name} = {value}\n" for name, value in settings.items()))
+
+
+def test_an_option_counts_more_than_the_environment_and_that_more_than_files(tmp_path: Path) -> None:
+    """As in W&B, whose directory's settings count more than the user's."""
+    _write(tmp_path / "home/.config/wandb/settings", base_url=URL, entity="user", project="user", mode="offline")
+    _write(tmp_path / "wandb/settings", entity="folder", project="folder", mode="online")
+    environ = {"HOME": str(tmp_path / "home"), "WANDB_PROJECT": "environment"}
+    found = resolve(Wish(), environ, tmp_path)
+    assert (found.server, found.entity, found.project, found.mode) == (URL, "folder", "environment", "online")
+    assert resolve(Wish(project="option"), environ, tmp_path).project == "option"
+
+
+def test_a_broken_settings_file_says_nothing(tmp_path: Path) -> None:
+    """W&B warns and goes on; so do we."""
+    (tmp_path / "wandb").mkdir()
+    (tmp_path / "wandb/settings").write_text("mode = offline\n")
+    assert resolve(Wish(), {}, tmp_path).mode == "online"
+
+
+def test_a_target_shows_no_credentials_and_knows_a_server_by_one_name() -> None:
+    """The address without its user; W&B's own servers have several names, in several versions of wandb."""
+    assert WandbSink(base_url="https://me:secret@w.example.org/", project="p").target == f"{URL}#p"
+    assert WandbSink(base_url="https://api.forge.coreweave.com").target == WandbSink().target == "https://api.wandb.ai"
+
+
+def test_offline_and_online_are_different_targets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A journal that was mirrored offline is mirrored anew, whole, into the run online."""
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    assert WandbSink(project="p", entity="e").target == f"{(tmp_path / 'wandb').as_uri()}#e/p"
+    assert WandbSink(project="p", entity="e", mode="online").target == "https://api.wandb.ai#e/p"
+
+
+def test_what_is_not_named_here_is_remembered() -> None:
+    """The project of earlier deliveries to the same server is taken where nobody names another."""
+    sink = WandbSink()
+    found = sink.at("https://api.wandb.ai#e/p")
+    assert found is not None
+    assert found.target == "https://api.wandb.ai#e/p"
+    assert sink.at("file:///elsewhere/wandb#p") is None
+    assert WandbSink(project="q").at("https://api.wandb.ai#e/p") is None
+
+
+def test_a_mode_that_nothing_can_be_delivered_in_is_refused() -> None:
+    """With the modes that there are."""
+    with pytest.raises(InputError, match="mode 'shared': set WANDB_MODE to one of online, run, offline"):
+        WandbSink(mode="shared")
+
+
+def test_a_disabled_wandb_takes_nothing() -> None:
+    """The user's setting is respected, and nothing ever counts as delivered."""
+    with pytest.raises(TargetGoneError, match="W&B is disabled here: nothing is delivered"):
+        WandbSink(mode="disabled").open(Run(run_id="r", journal="/r.jsonl", started=0.0))
+
+
+def test_only_what_there_is_can_be_uploaded() -> None:
+    """A mistake in `artifacts` is said when the sink is made."""
+    with pytest.raises(InputError, match="cannot upload 'weights' to W&B: artifacts takes audit, report"):
+        WandbSink(artifacts=("weights",))
