@@ -35,7 +35,7 @@ demo: $(VENV)/installed-demo
 	@printf '\nThe run is in MLflow. To see it: (cd runs && ../$(VENV)/bin/mlflow ui), then open the address above.\n'
 
 test: $(VENV)/installed-test
-	$(VENV)/bin/pytest
+	$(VENV)/bin/pytest -n auto
 
 bench: $(VENV)/installed-test
 	@$(PIP) -e ".[bench]" || echo "the neighbour of the auditor could not be installed: it is left out"

@@ -1,4 +1,14 @@
-"""Fixtures that more than one test module needs."""
+"""Fixtures that more than one test module needs, and how tests are spread over processes.
+
+`pytest` runs the suite in one process, `pytest -n auto`, as `make test` does, in several. What a test has to observe:
+
+- The tests of one file run one after another, in one process; other files run at the same time, on the same cores. So
+  a test writes below its `tmp_path` alone, takes a free port, counts only processes that it knows by its own paths,
+  and bounds time only far above what it takes: where a bound tells right from wrong, let the wrong take minutes.
+- A session-scoped fixture is made once in each process. What a test has to tell the whole session it adds to its
+  report, as the rows of the fault matrix are: nothing else reaches the process that prints.
+- A file that takes longer than a quarter of the suite is better two files.
+"""
 
 import json
 import math
@@ -19,6 +29,19 @@ from gradience.audit.tensors.safetensors_file import Tensor
 
 MakeRecord = Callable[..., AuditRecord]
 SaveAdapter = Callable[..., Path]
+
+pytest_plugins = ["tests.spread"]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the fault matrix, if any of it ran: its rows come with the reports, from whichever process."""
+    from tests.integrations.faults import table
+
+    reports = [report for kind in ("passed", "failed") for report in terminalreporter.getreports(kind)]
+    if rows := [row for report in reports for row in table.rows(getattr(report, "user_properties", ()))]:
+        terminalreporter.section("fault matrix")
+        for line in table.lines(rows):
+            terminalreporter.write_line(line)
 
 
 @pytest.fixture

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 START = 1_700_000_000.0  # when every run of these tests begins
 _QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_LOGGING_LEVEL": "WARNING", "GIT_PYTHON_REFRESH": "quiet"}
-_ROWS = pytest.StashKey[list[Row]]()
 
 os.environ.update(_QUIET)  # MLflow reads them when it is imported
 
@@ -120,20 +119,18 @@ def serving(_fresh_store: Path, tmp_path: Path) -> Callable[[], AbstractContextM
     return lambda: _address(own)
 
 
-@pytest.fixture(scope="session")
-def matrix(request: pytest.FixtureRequest) -> list[Row]:
-    """The table of the fault matrix, which is printed at the end of the session."""
-    rows: list[Row] = []
-    request.config.stash[_ROWS] = rows
-    return rows
+@pytest.fixture
+def matrix() -> list[Row]:
+    """The rows of a test in the table of the fault matrix, which is printed at the end of the session."""
+    return []
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Print the fault matrix, if any of it ran."""
-    if rows := config.stash.get(_ROWS, []):
-        terminalreporter.section("fault matrix")
-        for line in table.lines(rows):
-            terminalreporter.write_line(line)
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> None:
+    """Send the rows of a test along with its report."""
+    if call.when == "call" and isinstance(item, pytest.Function):
+        rows: Any = item.funcargs.get("matrix", [])
+        item.user_properties += table.properties(rows)
 
 
 def _is_about_mlflow(item: pytest.Item) -> bool:

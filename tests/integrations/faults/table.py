@@ -7,6 +7,7 @@ import msgspec
 
 from tests.integrations.faults.seen import Account
 
+_PROPERTY: Final = "fault"  # of a test's report
 _HEADS: Final = ("fault", "appended", "seen", "twice", "dead", "lost", "append ms", "close s", "MiB grown", "remarks")
 
 
@@ -28,6 +29,16 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
         close = "" if self.close_s is None else f"{self.close_s:.1f}"
         grown = "" if self.grown_kib is None else f"{self.grown_kib / 1024:+.1f}"
         return (self.fault, *map(str, counts), f"{1000 * self.longest_s:.1f}", close, grown, self.remarks)
+
+
+def properties(rows: Iterable[Row]) -> list[tuple[str, object]]:
+    """Rows as a test's report takes them along, from one process to another, too."""
+    return [(_PROPERTY, msgspec.json.encode(row).decode()) for row in rows]
+
+
+def rows(properties: Iterable[tuple[str, object]]) -> list[Row]:
+    """The rows that a report brought."""
+    return [msgspec.json.decode(str(value), type=Row) for name, value in properties if name == _PROPERTY]
 
 
 def lines(rows: Iterable[Row]) -> list[str]:
