@@ -17,7 +17,7 @@ import msgspec
 from gradience.errors import TelemetryError
 from gradience.mirror.history import History
 from gradience.mirror.sink import Run, Tracked
-from gradience.vnext import state
+from gradience.vnext import private, state
 
 log = logging.getLogger("gradience.mirror")
 
@@ -105,11 +105,18 @@ class CursorFile:
         self.lock = folder / lock_name(sink, target)
 
     def load(self) -> Cursor | None:
-        """What was saved last; None when nothing was, or what is there cannot be read and was set aside."""
+        """What was saved last; None when nothing was, or what is there cannot be read and was set aside.
+
+        Raises:
+            TelemetryError: it is another user's, and its own.
+        """
         try:
             return msgspec.json.decode(self.path.read_bytes(), type=Cursor)
         except FileNotFoundError:
             return None
+        except PermissionError as error:
+            mend = "deliver as the user whose it is, or keep your own with --state-dir"
+            raise TelemetryError(f"cannot read cursor {self.path}: {error.strerror}; {mend}") from error
         except (msgspec.DecodeError, UnicodeDecodeError) as broken:
             aside = self.path.with_suffix(".corrupt")
             self.path.replace(aside)
@@ -124,7 +131,7 @@ class CursorFile:
     def save(self, cursor: Cursor) -> None:
         """Replace the file whole, durably: after a crash it is either the old cursor or the new one."""
         draft = self.path.with_suffix(".tmp")
-        with draft.open("wb") as file:
+        with private.open(draft, "wb") as file:
             file.write(msgspec.json.encode(cursor))
             file.flush()
             os.fsync(file.fileno())

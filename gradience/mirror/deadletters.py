@@ -7,6 +7,7 @@ from typing import BinaryIO
 
 import msgspec
 
+from gradience.vnext import private
 from gradience.vnext.record import Record
 
 
@@ -40,7 +41,7 @@ class DeadLetters:
         if record.line in self._lines:
             return
         raw = record.raw.decode("utf-8", "replace").rstrip("\r\n")
-        with self._path.open("a+b") as file:
+        with private.open(self._path, "a+b") as file:
             file.write(_torn(file) + msgspec.json.encode(DeadLetter(record.line, reason, raw)) + b"\n")
             file.flush()
             os.fsync(file.fileno())

@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Final
 
 from gradience.errors import TelemetryError
+from gradience.vnext import private
 
 RECORDER_LOCK: Final = "recorder.lock"
 SUFFIX: Final = ".gradience"  # of the folder beside a file
 
 
 def folder(path: str | Path, state_dir: str | Path | None = None) -> Path:
-    """The state folder of a telemetry file, made if it is missing.
+    """The state folder of a telemetry file, made for its owner alone if it is missing.
 
     It is `<file>.gradience/` beside the file; or, where a state directory is given or nothing can be written beside
     the file, a folder of its own in that directory or in the XDG state home. Every name of a file leads to one folder.
@@ -50,7 +51,7 @@ def _state_home() -> Path:
 
 def _is_writable(choice: Path) -> bool:
     try:
-        choice.mkdir(parents=True, exist_ok=True)
+        choice.mkdir(private.FOLDER, parents=True, exist_ok=True)
     except OSError:
         return False
     return os.access(choice, os.W_OK)

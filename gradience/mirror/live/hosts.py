@@ -19,6 +19,7 @@ from gradience.mirror.live.sidecar import PARKED
 from gradience.mirror.live.spec import Spec
 from gradience.mirror.live.vigil import Vigil
 from gradience.mirror.sink import Sink
+from gradience.vnext import private
 
 log = logging.getLogger("gradience.mirror")
 
@@ -70,7 +71,7 @@ class Sidecar:
     def start(self) -> None:
         """Start the process; the spec goes to its stdin, what it says to its log."""
         command = [sys.executable, "-c", _PROGRAM, self._spec.sink, self._spec.journal]
-        with _not_long(self._log).open("ab") as log_file, _no_forks:
+        with private.open(_not_long(self._log), "ab") as log_file, _no_forks:
             process = subprocess.Popen(
                 command,
                 stdin=subprocess.PIPE,
