@@ -100,7 +100,7 @@ sinks:
             "3: [0].root: needs the environment variable NEITHER, which is not set",
             "3: [0].root: needs the environment variable NOT_SET, which is not set: or ${NOT_SET:-...}",
             "5: [1].root: has a `${` that begins no variable",
-            "6: [2]: the sink refuses its options: ${WORD} is no address for warning",
+            f"6: [2]: Sink {MAILBOX!r} refuses its options: ${{WORD}} is no address for warning",
             "8: [3].type: no sink named '${WORD}' is installed",
             "9: [4]: lacks `address`, without which a sink of type ",
         ],

@@ -52,6 +52,7 @@ def test_measurements_are_no_secrets() -> None:
         ("git@github.com:a/b", "git@github.com:a/b"),
         ("train.py --hub_token=abc --lr=1", "train.py --hub_token=[REDACTED] --lr=1"),
         ("password: hunter2", "password: [REDACTED]"),
+        ("train.py --wandb-api-key abc --max-token 5", "train.py --wandb-api-key [REDACTED] --max-token 5"),
         ("loss per token: 2.3", "loss per token: 2.3"),
         ("login with hf_" + "a" * 34, "login with [REDACTED]"),
         ("sk-" + "a1" * 20, "[REDACTED]"),
@@ -62,6 +63,16 @@ def test_measurements_are_no_secrets() -> None:
 def test_secrets_inside_text_are_masked(text: str, expected: str) -> None:
     """User info, assigned secrets and tokens of known shape are masked; what surrounds them stays."""
     assert privacy.clean(text, privacy.Policy(max_str_len=None), "") == expected
+
+
+def test_a_secret_that_is_known_is_masked_wherever_it_stands() -> None:
+    """Those of the environment and of a sink's options, by their keys; a short one may be any word."""
+    env = {"HUB_TOKEN": "opensesame", "PASSWORD": "gpt2", "URI": "http://me:hunter2hunter2@host", "HOME": "/home/me"}
+    known = privacy.secrets({**env, "options": [{"api_key": "12345678"}]})
+    assert known == ("hunter2hunter2", "opensesame", "12345678")
+    text = "opensesame, hunter2hunter2; gpt2 at 12345678 of 123456789"
+    expected = "[REDACTED], [REDACTED]; gpt2 at [REDACTED] of 123456789"
+    assert privacy.clean(text, privacy.Policy(known=known), "") == expected
 
 
 def test_lone_surrogates_are_replaced() -> None:

@@ -14,7 +14,7 @@ from gradience.cli.meter import Meter
 from gradience.cli.path import A_PATH
 from gradience.cli.request import Request
 from gradience.errors import GradienceError
-from gradience.mirror import environment, reason, registry
+from gradience.mirror import environment, reason, registry, scrubbed
 from gradience.mirror.drain import Outcome
 from gradience.mirror.fleet import search
 from gradience.mirror.sink import Sink
@@ -141,7 +141,7 @@ def _sync(path: Path, sink: Sink, request: Request) -> Outcome:
             watchdog.feed()
         meter.show(path, line)
 
-    with watchdog, meter:
+    with watchdog, meter, scrubbed.output():
         return sync(
             path,
             sink,

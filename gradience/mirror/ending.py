@@ -41,6 +41,14 @@ def attempt(sink: Sink, run: Run) -> str | None:
     return None
 
 
+def let_go(sink: Sink) -> None:
+    """Close a sink of which nothing more is wanted."""
+    try:
+        sink.close(None, CLOSE_S)
+    except Exception as error:  # noqa: BLE001 - a sink is foreign code, and what it had to deliver is delivered
+        log.warning("%s: not closed in order: %s", sink.name, reason.of(error))
+
+
 def _last(journal: Path, store: CursorFile) -> Run | None:
     """The run that started last, if it is tracked."""
     last, cursor = runs.last(journal), store.load()

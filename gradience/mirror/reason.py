@@ -1,13 +1,14 @@
 """Why something failed, in one line that is safe to show and to keep: without credentials."""
 
+import os
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 from gradience.vnext import privacy
 
 LONGEST: Final = 300  # characters: an error page of a proxy is no reason
 SHORTEST: Final = 3  # characters: to hide a shorter value would only garble the text
-_MASKED: Final = privacy.Policy(max_str_len=None)
+_learned: set[str] = set()  # of the sinks of this process: their options and their exceptions have the same secrets
 
 
 def of(error: BaseException) -> str:
@@ -16,8 +17,14 @@ def of(error: BaseException) -> str:
 
 
 def safe(text: str) -> str:
-    """Text with the user info of addresses and other secrets masked."""
-    return privacy.clean(text, _MASKED, "")
+    """Text with the user info of addresses, secrets of this process and what looks like one masked."""
+    known = (*privacy.secrets(os.environ), *sorted(_learned, key=len, reverse=True))
+    return privacy.clean(text, privacy.Policy(max_str_len=None, known=known), "")
+
+
+def learn(options: Mapping[str, Any]) -> None:
+    """Take note of the secrets in a sink's options: no text of this process shows them from now on."""
+    _learned.update(privacy.secrets(options))
 
 
 def hiding(text: str, shown: Mapping[str, str]) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from gradience.errors import ExtraMissingError, InputError
+from gradience.mirror import reason
 from gradience.mirror.sink import Sink
 
 GROUP = "gradience.sinks"
@@ -66,9 +67,12 @@ def find(name: str) -> Callable[..., Sink]:
 def load(name: str, **options: Any) -> Sink:
     """A sink ready to be opened.
 
+    Secrets among the options are masked in every text of this process from then on.
+
     Raises:
-        InputError: as `find`, or the sink does not take an option, or needs one that is not given.
+        InputError: as `find`, or the sink does not take an option, needs one that is not given, or refuses one.
     """
+    reason.learn(options)
     factory = find(name)
     if foreign := unknown_options(factory, options):
         raise InputError(f"Sink {name!r} does not take {', '.join(foreign)}.")
@@ -76,7 +80,10 @@ def load(name: str, **options: Any) -> Sink:
         inspect.signature(factory).bind(**options)
     except TypeError as missing:
         raise InputError(f"Sink {name!r} needs more options: {missing}.") from None
-    return factory(**options)
+    try:
+        return factory(**options)
+    except (OSError, TypeError, ValueError) as refusal:
+        raise InputError(f"Sink {name!r} refuses its options: {reason.of(refusal)}.") from None
 
 
 def unknown_options(factory: Callable[..., Sink], options: dict[str, Any]) -> list[str]:

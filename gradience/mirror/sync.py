@@ -12,6 +12,7 @@ from gradience.errors import SinkError, TargetGoneError, TelemetryError
 from gradience.mirror import memory, reason, turn
 from gradience.mirror.cursor import Cursor, CursorFile, Delivery, cursors, lock_name
 from gradience.mirror.drain import Outcome, drain
+from gradience.mirror.ending import let_go
 from gradience.mirror.groups import parse
 from gradience.mirror.pace import Endurance, Pace
 from gradience.mirror.sink import Sink
@@ -20,7 +21,6 @@ from gradience.vnext import journal, lock
 log = logging.getLogger("gradience.mirror")
 
 PATIENCE_S = 30.0  # without any progress: a restart of a tracker's server is waited out, an outage is not
-CLOSE_S = 10.0  # for a sink to let go when everything is said
 LOOK_S = 0.2  # between two looks at a cursor that another process moves
 
 
@@ -64,7 +64,7 @@ def sync(
                 return passed
             time.sleep(LOOK_S)
     finally:
-        sink.close(None, CLOSE_S)
+        let_go(sink)
 
 
 def _confirmed(outcome: Outcome, sink: Sink, store: CursorFile) -> Outcome:

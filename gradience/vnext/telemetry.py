@@ -5,6 +5,7 @@ said once.
 """
 
 import logging
+import os
 import threading
 import time
 import uuid
@@ -284,7 +285,7 @@ def _policy(limit: int | None, on_violation: str) -> privacy.Policy:
         raise ValueError(f"on_text_violation is {on_violation!r}: it takes 'redact' or 'raise'")
     if limit is not None and (not isinstance(limit, int) or limit < 1):
         raise ValueError(f"max_str_len is {limit!r}: it takes a positive number of characters, or None for no limit")
-    return privacy.Policy(max_str_len=limit, refuse=on_violation == "raise")
+    return privacy.Policy(max_str_len=limit, refuse=on_violation == "raise", known=privacy.secrets(os.environ))
 
 
 def _checked_run_id(run_id: str | None) -> str | None:

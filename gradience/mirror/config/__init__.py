@@ -111,7 +111,7 @@ def _distinct(wishes: Iterable[tuple[Node, Wish]], findings: Findings) -> None:
             sink = wish.sink()
             first = seen.setdefault((sink.name, sink.target), node)
         except (GradienceError, OSError, TypeError, ValueError) as error:
-            findings.wrong(node, f"the sink refuses its options: {findings.masked(error)}")
+            findings.wrong(node, findings.masked(error))
             continue
         if first is not node:
             findings.wrong(node, f"leads to the same target as {first.place}: keep one of them")

@@ -10,7 +10,7 @@ import msgspec
 from gradience.mirror import memory, turn
 from gradience.mirror.cursor import CursorFile, Delivery
 from gradience.mirror.drain import Outcome, drain
-from gradience.mirror.ending import CLOSE_S, fail
+from gradience.mirror.ending import fail, let_go
 from gradience.mirror.fleet import abandonment
 from gradience.mirror.pace import Pace
 from gradience.mirror.sink import Sink
@@ -40,7 +40,7 @@ def visit(
     with ExitStack() as stack:
         if not turn.take(store, stack):
             return None
-        stack.callback(sink.close, None, CLOSE_S)
+        stack.callback(let_go, sink)
         outcome = drain(path, sink, store, pace, progress=progress)
         needs_end = abandoned and outcome.state is Delivery.UP_TO_DATE and abandonment.is_unended(path, state_dir)
         if needs_end and not fail(path, sink, store, pace):

@@ -18,7 +18,7 @@ import msgspec
 
 from gradience import child_process
 from gradience.errors import GradienceError
-from gradience.mirror import environment, reason, registry
+from gradience.mirror import environment, reason, registry, scrubbed
 from gradience.mirror.fleet.errand import Answer, Busy, Done, Errand, Hurry, Moved, Refused, Remark, Said, Setup, Told
 from gradience.mirror.fleet.visit import pace, visit
 from gradience.mirror.sync import sync
@@ -34,9 +34,10 @@ def main() -> NoReturn:
         signal.signal(number, signal.SIG_IGN)
     voice = child_process.voice()
     setup = msgspec.json.decode(sys.stdin.buffer.readline(), type=Setup)
-    worker = Worker(setup, voice)
-    worker.listen(sys.stdin.buffer)
-    worker.work()
+    with scrubbed.output():
+        worker = Worker(setup, voice)
+        worker.listen(sys.stdin.buffer)
+        worker.work()
     os._exit(0)  # a tracker's hooks at exit may block for ever, and every sink is closed
 
 

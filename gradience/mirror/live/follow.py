@@ -11,7 +11,7 @@ from gradience.errors import ChangedError, GradienceError, ReplacedError, Teleme
 from gradience.mirror import reason, turn
 from gradience.mirror.cursor import Cursor, CursorFile, Delivery
 from gradience.mirror.drain import drain
-from gradience.mirror.ending import CLOSE_S, fail
+from gradience.mirror.ending import fail, let_go
 from gradience.mirror.live.presence import Presence
 from gradience.mirror.live.spec import Spec
 from gradience.mirror.live.vigil import Vigil
@@ -32,7 +32,7 @@ def follow(spec: Spec, sink: Sink, store: CursorFile, vigil: Vigil) -> Delivery:
             if vigil.told or vigil.stop():
                 return Delivery.BEHIND
             vigil.sleep(spec.terms.poll_s)
-        stack.callback(_let_go, sink)
+        stack.callback(let_go, sink)
         while (state := _attempt(spec, sink, store, vigil)) is None:
             vigil.sleep(spec.terms.poll_s)
         return state
@@ -78,10 +78,3 @@ def _fresh(spec: Spec, sink: Sink) -> Cursor:
     """The cursor of a target that has nothing yet."""
     fingerprint = Tail(spec.path).fingerprint
     return Cursor(journal=spec.journal, sink=sink.name, target=sink.target, fingerprint=fingerprint)
-
-
-def _let_go(sink: Sink) -> None:
-    try:
-        sink.close(None, CLOSE_S)
-    except Exception as error:  # noqa: BLE001 - a sink is foreign code, and what it had to deliver is delivered
-        log.warning("%s: not closed in order: %s", sink.name, reason.of(error))

@@ -15,7 +15,7 @@ import msgspec
 
 from gradience import child_process
 from gradience.errors import GradienceError
-from gradience.mirror import environment, reason, registry
+from gradience.mirror import environment, reason, registry, scrubbed
 from gradience.mirror.cursor import CursorFile, Delivery
 from gradience.mirror.live.follow import follow, note
 from gradience.mirror.live.spec import Spec
@@ -31,14 +31,22 @@ PARKED: Final = 10  # exit code: only a person can mend it, so it is of no use t
 def main() -> NoReturn:
     """Serve the spec on stdin, and end with an exit code."""
     spec = msgspec.json.decode(child_process.told(), type=Spec)
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
+    with scrubbed.output():
+        logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
+        code = _code(spec)
+        logging.shutdown()
+    os._exit(code)  # a tracker's hooks at exit may block for ever, and the sink is closed
+
+
+def _code(spec: Spec) -> int:
     try:
-        code = _serve(spec)
+        return _serve(spec)
     except GradienceError as error:
         log.error("%s: %s", spec.sink, reason.of(error))  # noqa: TRY400 - it says what to do; a trace would hide that
-        code = PARKED
-    logging.shutdown()
-    os._exit(code)  # a tracker's hooks at exit may block for ever, and the sink is closed
+        return PARKED
+    except Exception:
+        log.exception("%s: delivery failed", spec.sink)  # here, where secrets in the trace are masked
+        return 1
 
 
 def _serve(spec: Spec) -> int:
