@@ -1,31 +1,62 @@
-"""An audit on its run: the artifact with `audit.json` and `report.md`, and the table of its modules."""
+"""The files of a run: the artifact with `audit.json` and `report.md`, that with the journal, and the modules' table."""
 
-from collections.abc import Collection, Mapping
+import logging
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 import wandb
 
+from gradience.mirror import artifacts, travel
 from gradience.mirror.audits import AUDIT_FILE, REPORT_FILE, Publication
+from gradience.mirror.sink import Batch
 
-AUDIT, REPORT = "audit", "report"  # what may be uploaded
-PARTS: Final = (AUDIT, REPORT)
-_FILES: Final = {AUDIT: AUDIT_FILE, REPORT: REPORT_FILE}
+log = logging.getLogger("gradience.wandb")
 
-
-def name(run_id: str) -> str:
-    """The artifact of a W&B run; each audit is a version of it."""
-    return f"gradience-audit-{run_id}"
+_AUDIT: Final = {artifacts.AUDIT: AUDIT_FILE, artifacts.REPORT: REPORT_FILE}
 
 
-def artifact(found: Publication, run_id: str, parts: Collection[str]) -> wandb.Artifact:
-    """The files of a publication, as far as they are wanted."""
-    made = wandb.Artifact(name(run_id), type="gradience-audit")
-    texts = {AUDIT: found.document, REPORT: found.note}
-    for part in PARTS:
-        if part in parts:
-            with made.new_file(_FILES[part], encoding="utf-8") as file:
-                file.write(texts[part])
-    return made
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """What one journal brings to its run as files: those of the kinds that were chosen."""
+
+    kinds: frozenset[str]
+    journal: Path
+
+    @property
+    def has_audit(self) -> bool:
+        """Whether anything of an audit is uploaded."""
+        return not self.kinds.isdisjoint(_AUDIT)
+
+    def travels(self, batch: Batch) -> bool:
+        """Whether a batch brings the journal itself."""
+        return artifacts.TELEMETRY in self.kinds and travel.is_due(batch, self.journal)
+
+    def audit(self, found: Publication, run_id: str) -> wandb.Artifact:
+        """The files of an audit; each audit of a run is a version of one artifact."""
+        made = wandb.Artifact(f"gradience-audit-{run_id}", type="gradience-audit")
+        texts = {artifacts.AUDIT: found.document, artifacts.REPORT: found.note}
+        for kind, name in _AUDIT.items():
+            if kind in self.kinds:
+                with made.new_file(name, encoding="utf-8") as file:
+                    file.write(texts[kind])
+        return made
+
+    def telemetry(self, batch: Batch, run_id: str) -> wandb.Artifact:
+        """The journal up to the end of a batch; the longer one after a resume or an audit is the next version.
+
+        Raises:
+            TelemetryError: it cannot be packed.
+        """
+        made = wandb.Artifact(f"gradience-telemetry-{run_id}", type="gradience-telemetry")
+        name, last = Path(travel.name(self.journal)).name, batch.records[-1]
+        with tempfile.TemporaryDirectory(prefix="gradience-") as place:
+            packed = Path(place) / name
+            travel.pack(self.journal, last.end, packed)
+            log.info("%s, %.1f kB: lines 1 to %d of %s", name, packed.stat().st_size / 1e3, last.line, self.journal)
+            made.add_file(str(packed), name)  # which takes a copy
+        return made
 
 
 def table(columns: Mapping[str, list[Any]]) -> wandb.Table:

@@ -1,13 +1,14 @@
 """Which W&B run belongs to a journal's run: the one that was named, else that with the id made of its run_id."""
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
 from gradience.errors import TargetGoneError
 from gradience.mirror.sink import Run
+from gradience_wandb.artifacts import Wanted
 from gradience_wandb.core import Core
 from gradience_wandb.faults import translated
 from gradience_wandb.fragments import Fragments
@@ -22,7 +23,7 @@ _FOREIGN: Final = re.compile(r"[^\w-]", re.ASCII)
 _NAME: Final = 128  # characters of a run's name
 
 
-def session(core: Core, place: Place, wish: Wish, run: Run, parts: Collection[str]) -> Session:
+def session(core: Core, place: Place, wish: Wish, run: Run, kinds: frozenset[str]) -> Session:
     """The open run that is meant.
 
     Raises:
@@ -39,7 +40,7 @@ def session(core: Core, place: Place, wish: Wish, run: Run, parts: Collection[st
         )
     if known is not None and known.run_id != run.run_id:
         raise TargetGoneError(f"W&B run {memory.path} was not made for {run.run_id}: name another with --run.")
-    return Session(core, memory, known, _first(wish, run), parts)
+    return Session(core, memory, known, _first(wish, run), Wanted(kinds=kinds, journal=Path(run.journal)))
 
 
 def derived(run_id: str) -> str:

@@ -4,20 +4,22 @@ wandb begins the run when there is something to deliver, not before: who resumes
 """
 
 import logging
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from hashlib import sha256
 from typing import Any, Final, Protocol
 
 import msgspec
 import wandb
 
-from gradience.errors import RejectedError, SinkError, TargetGoneError, UnavailableError
+from gradience.errors import RejectedError, SinkError, TargetGoneError, TelemetryError, UnavailableError
 from gradience.mirror import audits
 from gradience.mirror.audits import Audit, Publication
 from gradience.mirror.sink import Batch, Tracked
 from gradience.vnext.types import RunStatus
 from gradience_wandb import artifacts, contents
+from gradience_wandb.artifacts import Wanted
 from gradience_wandb.contents import STEP, TABLE, Contents, Row
 from gradience_wandb.core import Core
 from gradience_wandb.faults import plain, translated
@@ -60,17 +62,17 @@ class Memory(Protocol):
 class Session:
     """The tracked run of one `run_id`, made by us.
 
-    `first` is what wandb makes a new one with; `parts` is what of an audit goes along as files.
+    `first` is what wandb makes a new one with; `wanted` are the files that go along.
     """
 
     def __init__(
-        self, core: Core, memory: Memory, known: Known | None, first: Mapping[str, Any], parts: Collection[str]
+        self, core: Core, memory: Memory, known: Known | None, first: Mapping[str, Any], wanted: Wanted
     ) -> None:
         self._core = core
         self._memory = memory
         self._known = known or Known()
         self._first = first
-        self._parts = parts
+        self._wanted = wanted
         self._live: Any = None
         self._logged = self._noticed = NO_ROW
         self._defined: set[str] = set()
@@ -176,10 +178,16 @@ class Session:
         self._defined.update(keys)
 
     def _publish(self, batch: Batch) -> dict[str, Any]:
-        """Put an audit's files and note on the run, once; what is to be told about them."""
-        is_told = batch.records[-1].line <= self._logged
-        found = None if is_told or not audits.brings(batch) else audits.publication(batch, self._audit)
-        return {} if found is None else {**self._note(found), **self._upload(found)}
+        """Put an audit's files and note and the journal on the run, once; what is to be told about them."""
+        if batch.records[-1].line <= self._logged:
+            return {}
+        found = audits.publication(batch, self._audit) if audits.brings(batch) else None
+        made: list[Callable[[], wandb.Artifact]] = []
+        if found is not None and self._wanted.has_audit:
+            made.append(partial(self._wanted.audit, found, self._memory.id))
+        if self._wanted.travels(batch):
+            made.append(partial(self._wanted.telemetry, batch, self._memory.id))
+        return {**(self._note(found) if found else {}), **(self._upload(made) if made else {})}
 
     def _note(self, found: Publication) -> dict[str, str]:
         """Write the note, unless a person wrote the one that is there."""
@@ -189,20 +197,24 @@ class Session:
         self._live.notes = note
         return {"note": _hash(note)}
 
-    def _upload(self, found: Publication) -> dict[str, str]:
+    def _upload(self, made: Iterable[Callable[[], wandb.Artifact]]) -> dict[str, str]:
         """Upload the files; a store that takes none costs the files, never the numbers."""
-        if not self._parts:
-            return {}
+        refused = [why for make in made if (why := self._refused(make)) is not None]
+        if refused:
+            return {"artifacts_missing": " ".join(refused)}
+        return {"artifacts_missing": "none"} if "artifacts_missing" in self._known.told else {}
+
+    def _refused(self, make: Callable[[], wandb.Artifact]) -> str | None:
+        """Upload one artifact; why it is missing, None when it is there."""
         try:
-            with translated(f"Uploading the audit to W&B run {self._memory.path}"):
-                made = self._live.log_artifact(artifacts.artifact(found, self._memory.id, self._parts))
-                self._memory.settle(made, _UPLOAD_S)
+            with translated(f"Uploading files to W&B run {self._memory.path}"):
+                self._memory.settle(self._live.log_artifact(make()), _UPLOAD_S)
         except UnavailableError:
             raise
-        except SinkError as refused:
+        except (SinkError, TelemetryError) as refused:
             log.warning("%s Metrics and tags are delivered without these files.", refused)
-            return {"artifacts_missing": plain(refused)}
-        return {"artifacts_missing": "none"} if "artifacts_missing" in self._known.told else {}
+            return plain(refused)
+        return None
 
     def _end(self, status: str, timeout_s: float) -> None:
         """Let W&B know how the run ended, and make sure that it does."""

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 import msgspec
 
-from gradience.errors import ExtraMissingError, InputError, TargetGoneError
+from gradience.errors import ExtraMissingError, TargetGoneError
+from gradience.mirror.artifacts import DEFAULT, chosen
 from gradience.mirror.sink import Batch, Run, Tracked
 from gradience.vnext.types import RunStatus
 from gradience_wandb import place
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from gradience_wandb.core import Core
     from gradience_wandb.session import Session
 
-PARTS: Final = ("audit", "report")
 _HIJACKERS: Final = (  # a process of its own is no sweep's agent, and not the run that the trainer has open
     "WANDB_SERVICE",
     "WANDB_SWEEP_ID",
@@ -55,7 +55,8 @@ class WandbSink:
         base_url: the server; else WANDB_BASE_URL or W&B's settings file.
         mode: `online`, `offline` or `disabled`; else WANDB_MODE or W&B's settings file.
         group: the group of a new run.
-        artifacts: what of an audit is uploaded: `audit`, `report`.
+        artifacts: the kinds of files to upload, of `audit`, `report` and `telemetry` (the journal itself, once its
+            run is over).
     """
 
     name: ClassVar[str] = "wandb"
@@ -71,10 +72,8 @@ class WandbSink:
         base_url: str | None = None,
         mode: str | None = None,
         group: str | None = None,
-        artifacts: Sequence[str] = PARTS,
+        artifacts: Sequence[str] = DEFAULT,
     ) -> None:
-        if foreign := [part for part in artifacts if part not in PARTS]:
-            raise InputError(f"cannot upload {foreign[0]!r} to W&B: artifacts takes {', '.join(PARTS)}")
         self._wish = Wish(
             project=project,
             entity=entity,
@@ -84,7 +83,7 @@ class WandbSink:
             mode=mode,
             group=group,
         )
-        self._parts = frozenset(artifacts)
+        self._artifacts = chosen(artifacts)
         self._place = place.resolve(self._wish, os.environ, Path.cwd())
         self._core: Core | None = None
         self._session: Session | None = None
@@ -124,7 +123,7 @@ class WandbSink:
             ) from None
         self._let_go()
         self._core = self._core or Core(self._place)
-        self._session = locate.session(self._core, self._place, self._wish, run, self._parts)
+        self._session = locate.session(self._core, self._place, self._wish, run, self._artifacts)
         return self._session.tracked
 
     def deliver(self, batch: Batch) -> None:
@@ -152,4 +151,4 @@ class WandbSink:
 
     def _with(self, **choice: str | None) -> "WandbSink":
         chosen = msgspec.structs.asdict(msgspec.structs.replace(self._wish, **choice))
-        return WandbSink(**chosen, artifacts=tuple(self._parts))
+        return WandbSink(**chosen, artifacts=tuple(self._artifacts))
