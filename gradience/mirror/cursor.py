@@ -21,6 +21,8 @@ from gradience.vnext import private, state
 
 log = logging.getLogger("gradience.mirror")
 
+_LONGEST = 100  # characters of a sink's name in a file's
+
 
 class Delivery(str, Enum):
     """How a target stands towards a journal."""
@@ -168,5 +170,5 @@ def cursors(journal: Path, state_dir: Path | None = None) -> Iterator[tuple[Path
 
 
 def _stem(sink: str, target: str) -> str:
-    digest = hashlib.blake2b(target.encode(), digest_size=6).hexdigest()
-    return f"{re.sub(r'[^A-Za-z0-9_.-]', '_', sink)}-{digest}"
+    digest = hashlib.blake2b(target.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
+    return f"{re.sub(r'[^A-Za-z0-9_.-]', '_', sink)[:_LONGEST]}-{digest}"

@@ -4,6 +4,7 @@ Each tracked run is a folder with the lines that were delivered, by number, and 
 tracker's folder decides how it answers meanwhile: `refused`, `gone` or `hang`.
 """
 
+import hashlib
 import os
 import time
 from collections.abc import Mapping
@@ -18,6 +19,7 @@ from gradience.mirror.sink import Batch, Position, Run, Tracked
 from gradience.vnext.types import RunEnd, RunStart, RunStatus
 
 FOR_EVER_S: Final = 1e6
+LONGEST: Final = 200  # characters of a name
 RUNNING: Final = "running"
 
 
@@ -89,7 +91,7 @@ class FolderSink:
     def open(self, run: Run) -> Tracked:
         """Find the run's folder, or make it."""
         self._answer()
-        folder = self._root / quote(run.run_id, safe="")
+        folder = self._root / _name(run.run_id)
         folder.mkdir(parents=True, exist_ok=True)
         self._open = folder
         return Tracked(id=folder.name, url=folder.absolute().as_uri(), position=FolderRun(folder).position)
@@ -128,6 +130,14 @@ class FolderSink:
 def runs(root: Path) -> dict[str, FolderRun]:
     """What a tracker holds, by run."""
     return {folder.name: FolderRun(folder) for folder in sorted(root.iterdir()) if folder.is_dir()}
+
+
+def _name(run_id: str) -> str:
+    """A folder's name for any run_id: never one of the folder above, nor too long for a disk."""
+    name = quote(run_id, safe="", errors="surrogatepass")
+    if name.strip(".") and len(name) <= LONGEST:
+        return name
+    return f"{name[: LONGEST // 2]}-{hashlib.sha256(name.encode()).hexdigest()[:12]}"
 
 
 def _read(path: Path) -> str | None:

@@ -9,6 +9,7 @@ from gradience.errors import TelemetryError
 from gradience.vnext import private
 
 RECORDER_LOCK: Final = "recorder.lock"
+LONGEST: Final = 200  # bytes of a file's name in its folder's: disks take 255
 SUFFIX: Final = ".gradience"  # of the folder beside a file
 
 
@@ -33,11 +34,15 @@ def folder(path: str | Path, state_dir: str | Path | None = None) -> Path:
 def places(path: str | Path, state_dir: str | Path | None = None) -> list[Path]:
     """Where the state folder of a telemetry file may be, the preferred place first; nothing is made."""
     place = Path(path).resolve()
-    own = f"{place.name}-{hashlib.sha256(os.fsencode(place)).hexdigest()[:12]}"
+    own = f"{_short(place.name)}-{hashlib.sha256(os.fsencode(place)).hexdigest()[:12]}"
     if state_dir is not None:
         return [Path(state_dir).expanduser() / own]
     beside = [place.with_name(f"{place.name}{SUFFIX}")] if _is_ordinary(place) else []
     return [*beside, _state_home() / own]
+
+
+def _short(name: str) -> str:
+    return os.fsdecode(os.fsencode(name)[-LONGEST:])
 
 
 def _is_ordinary(place: Path) -> bool:
