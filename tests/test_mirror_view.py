@@ -207,3 +207,10 @@ def test_no_extra_of_a_train_step_is_missed(extras: dict[str, float]) -> None:
 def test_lines_of_other_writers_keep_their_extras(raw: bytes) -> None:
     """Absent keys, nulls, blanks and colons in text do not fool the short cut."""
     assert values(samples.records([raw])[0])["train/x"] == 2.0
+
+
+def test_a_tag_is_one_printable_line() -> None:
+    """A message may carry escape sequences, and tags are read in terminals too."""
+    event = {"event": "alert", "severity": "error", "code": "A\x1b]B", "message": "over\n\x1b[2Jit \u202eis"}
+    (record,) = samples.records([samples.line("r", **event)])  # type: ignore[arg-type]
+    assert view.tags(record) == {"gradience.alert.A\\x1b]B": "error: over\\n\\x1b[2Jit \\u202eis"}

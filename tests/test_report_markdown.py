@@ -1,13 +1,16 @@
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gradience.audit.record import AuditRecord
 from gradience.policy import audit_event
 from gradience.policy.advice import advise
-from gradience.report.markdown import LIMIT, audit_note
+from gradience.report.markdown import LIMIT, audit_note, escaped
 
 MakeRecord = Callable[..., AuditRecord]
 AMPLE = [8.0, 6.0, 4.0, 2.0, *[0.1] * 28]
@@ -76,7 +79,37 @@ def test_text_from_files_is_escaped(make_record: MakeRecord) -> None:
     metrics, advice = _payloads(make_record({"0.q_proj": AMPLE}))
     advice["recommendations"][0]["message"] = "<script>|[x](javascript:1)\n# head"
     note = audit_note(metrics, advice)
-    assert "\\<script\\>\\|\\[x\\](javascript:1)\\\\n\\# head" in note
+    assert "&lt;script&gt;\\|\\[x\\](javascript:1)\\\\n\\# head" in note
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("see https://evil.example/x", "see https&#58;//evil.example/x"),
+        ("HTTP://x, ftp://y", "HTTP&#58;//x, ftp&#58;//y"),
+        ("www.evil.example, Www.x", "www\\.evil.example, Www\\.x"),
+        ("@octocat, me@evil.example", "&#64;octocat, me&#64;evil.example"),
+        ("![x](y) `code` $1$ &lt; a_b ~~c~~", "!\\[x\\](y) \\`code\\` &#36;1&#36; &amp;lt; a\\_b \\~\\~c\\~\\~"),
+        ("a | b\n- c\x1b[2J", "a \\| b\\\\n- c\\\\x1b\\[2J"),
+    ],
+)
+def test_text_becomes_no_link_and_no_markup(text: str, expected: str) -> None:
+    """Trackers make links of addresses and @names by themselves; MLflow's pages show a backslash before `<` or `&`."""
+    assert escaped(text) == expected
+
+
+@given(st.text() | st.lists(st.sampled_from([*"\\`*_{}[]<>|~#&$@:/.!()\n", "www", "http", "//"])).map("".join))
+def test_nothing_in_an_escaped_text_is_markup(text: str) -> None:
+    """Whatever is left besides what was escaped means itself."""
+    left = re.sub(r"\\[\\`*_{}\[\]|~#.]|&(?:lt|gt|amp|#\d+);", " ", escaped(text))
+    assert re.findall(r"[\\`*_{}\[\]|~#<>&$@\n]|\w://|(?i:www\.)", left) == []
+
+
+def test_an_adapter_s_fingerprint_is_text_too(make_record: MakeRecord) -> None:
+    """It comes from a file like everything else."""
+    metrics, advice = _payloads(make_record({"0.q_proj": AMPLE}))
+    metrics["adapter"]["fingerprint"] = "`<img src=x>"
+    assert audit_note(metrics, advice).endswith("adapter \\`&lt;img src=x&gt;")
 
 
 def test_a_note_fits_the_shortest_limit_of_a_tracker(make_record: MakeRecord) -> None:

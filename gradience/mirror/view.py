@@ -12,6 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from gradience.mirror.sink import Batch
+from gradience.report.plain import plain
 from gradience.vnext import codec
 from gradience.vnext.nonfinite import name as spelling
 from gradience.vnext.record import Record
@@ -108,15 +109,14 @@ def nonfinite(record: Record) -> dict[str, str]:
 
 
 def tags(record: Record) -> dict[str, str]:
-    """The tags of a line taken alone; `batch_tags` knows which of them still stand."""
+    """The tags of a line taken alone, each one printable line; `batch_tags` knows which of them still stand."""
     event = record.event
     if isinstance(event, Alert):
-        return {
-            f"gradience.alert.{event.code or 'unnamed'}": f"{event.severity.value}{_at(event.step)}: {event.message}"
-        }
+        said = f"{event.severity.value}{_at(event.step)}: {event.message}"
+        return {plain(f"gradience.alert.{event.code or 'unnamed'}"): plain(said)}
     if isinstance(event, RecommendationEvent):
         return _advice_tags(record)
-    return {f"gradience.nonfinite.{key}": f"{kind}{_at(event.step)}" for key, kind in nonfinite(record).items()}
+    return {plain(f"gradience.nonfinite.{key}"): f"{kind}{_at(event.step)}" for key, kind in nonfinite(record).items()}
 
 
 def batch_tags(batch: Batch) -> dict[str, str]:
@@ -126,7 +126,7 @@ def batch_tags(batch: Batch) -> dict[str, str]:
     newer one.
     """
     found = {RUN_ID_TAG: batch.records[0].event.run_id}
-    seen = {f"gradience.nonfinite.{key}" for key in batch.nonfinite}
+    seen = {plain(f"gradience.nonfinite.{key}") for key in batch.nonfinite}
     standing = advice(batch)
     for record in batch.records:
         if record is not standing and is_advice(record):
@@ -231,7 +231,7 @@ def _leaves(key: str, value: Any) -> Iterator[tuple[str, Scalar]]:
 
 
 def _advice_tags(record: Record) -> dict[str, str]:
-    extras = {f"gradience.{key}": _text(value) for key, value in record.extras.items()}
+    extras = {plain(f"gradience.{key}"): _text(value) for key, value in record.extras.items()}
     found = {key: text for key, text in extras.items() if text is not None and key not in _RESERVED}
     if "gradience.verdict" in found and record.event.step is not None:
         found[ADVICE_STEP_TAG] = str(record.event.step)
@@ -247,8 +247,8 @@ def _text(value: Any) -> str | None:
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, list):
-        return ",".join(str(item) for item in value) if all(isinstance(item, str | int) for item in value) else None
-    return str(value) if isinstance(value, str | int) else None
+        return plain(",".join(map(str, value))) if all(isinstance(item, str | int) for item in value) else None
+    return plain(value) if isinstance(value, str | int) else None
 
 
 def _at(step: int | None) -> str:

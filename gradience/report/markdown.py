@@ -20,7 +20,10 @@ from gradience.report.numbers import count, fixed, megabytes, number, percent
 from gradience.report.plain import plain
 from gradience.vnext.types import Recommendation
 
-_MARKUP: Final = re.compile(r"([\\`*_{}\[\]<>|~#&$])")
+# What trackers take for markup. The marks of Markdown get a backslash, which all of them understand; the rest becomes
+# an entity, because some would show a backslash there. Addresses and @names become links by themselves.
+_MARKUP: Final = re.compile(r"[\\`*_{}\[\]|~#<>&$@]|(?<=\w):(?=//)|(?<=www)\.", re.IGNORECASE)
+_ENTITIES: Final = {"<": "&lt;", ">": "&gt;", "&": "&amp;", "$": "&#36;", "@": "&#64;", ":": "&#58;"}
 LIMIT: Final = 8000  # characters; the shortest limit among trackers' notes
 
 
@@ -33,8 +36,8 @@ def audit_note(audit_metrics: Mapping[str, Any], recommendation: Mapping[str, An
 
 
 def escaped(text: object) -> str:
-    """Text that Markdown shows as it is, on one line."""
-    return _MARKUP.sub(r"\\\1", plain(text))
+    """Text that Markdown shows as it is, on one line: no markup of its own, no HTML, no link."""
+    return _MARKUP.sub(lambda mark: _ENTITIES.get(mark[0], f"\\{mark[0]}"), plain(text))
 
 
 def _verdict(advice: Mapping[str, Any]) -> str:
@@ -90,7 +93,7 @@ def _record(record: AuditRecord, suggested: object) -> list[str]:
         "### By target",
         _targets(record),
         *_against_base(record),
-        escaped(facts) + (f", adapter `{adapter.fingerprint}`" if adapter.fingerprint else ""),
+        escaped(facts) + (f", adapter {escaped(adapter.fingerprint)}" if adapter.fingerprint else ""),
     ]
 
 
