@@ -12,6 +12,7 @@
     fragments     ... from the files of an offline run
     transactions  the format of those files
     faults        its exceptions as ours
+    probing       whether it can be used, without a run
     resolver      the class that fetches adapters which are artifacts
     artifact      ... in a process of its own
 

@@ -101,7 +101,8 @@ class Core:
         """W&B's public API, which speaks through the core."""
         self.start()
         if self._api is None:
-            self._api = wandb.Api(timeout=CALL_S)
+            # By itself it asks the server of WANDB_BASE_URL, whatever the settings say.
+            self._api = wandb.Api({"base_url": self._place.server}, timeout=CALL_S)
         return self._api
 
     def default_entity(self) -> str:

@@ -106,21 +106,31 @@ class WandbSink:
         entity, _, project = named.rpartition("/")
         return self._with(project=project, entity=entity or None)
 
+    def probe(self, timeout_s: float) -> str:
+        """What answers at the server, or whether the folder of offline runs can be written.
+
+        Raises:
+            ExtraMissingError: wandb is not installed here.
+        """
+        self._check_enabled()
+        try:
+            from gradience_wandb import probing
+        except ModuleNotFoundError as missing:
+            raise _missing(missing) from None
+        return probing.probe(self._place, self._wish, timeout_s)
+
     def open(self, run: Run) -> Tracked:
         """Find the run's tracked run; W&B makes one that is missing when the first line comes.
 
         Raises:
             ExtraMissingError: wandb is not installed here.
         """
-        if self._place.mode == DISABLED:
-            raise TargetGoneError("W&B is disabled here: nothing is delivered while WANDB_MODE or its settings say so.")
+        self._check_enabled()
         try:
             from gradience_wandb import locate
             from gradience_wandb.core import Core
         except ModuleNotFoundError as missing:
-            raise ExtraMissingError(
-                f"The W&B sink needs {missing.name!r}, which is missing: pip install 'wandb>=0.28.2'."
-            ) from None
+            raise _missing(missing) from None
         self._let_go()
         self._core = self._core or Core(self._place)
         self._session = locate.session(self._core, self._place, self._wish, run, self._artifacts)
@@ -143,6 +153,10 @@ class WandbSink:
             if core is not None:
                 core.end()
 
+    def _check_enabled(self) -> None:
+        if self._place.mode == DISABLED:
+            raise TargetGoneError("W&B is disabled here: nothing is delivered while WANDB_MODE or its settings say so.")
+
     def _let_go(self) -> None:
         """Leave an open run as it is, for another one."""
         session, self._session = self._session, None
@@ -152,3 +166,7 @@ class WandbSink:
     def _with(self, **choice: str | None) -> "WandbSink":
         chosen = msgspec.structs.asdict(msgspec.structs.replace(self._wish, **choice))
         return WandbSink(**chosen, artifacts=tuple(self._artifacts))
+
+
+def _missing(library: ModuleNotFoundError) -> ExtraMissingError:
+    return ExtraMissingError(f"The W&B sink needs {library.name!r}, which is missing: pip install 'wandb>=0.28.2'.")
