@@ -27,6 +27,7 @@ TOOLS = {  # each integration: its outside tool and what that brings along
     "gradience_hub": {"huggingface_hub"},
     "gradience_mlflow": {"mlflow", "requests", "sqlalchemy", "alembic"},
     "gradience_wandb": {"wandb"},
+    "gradience_webhook": set(),
 }
 
 
