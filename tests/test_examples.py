@@ -10,7 +10,7 @@ import pytest
 from gradience.vnext.telemetry_reader import TelemetryReader
 
 ROOT = Path(__file__).parents[1]
-EXAMPLES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "examples").rglob("*.py"))
+EXAMPLES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "examples" / "vnext").glob("*.py"))
 
 
 @pytest.mark.parametrize("example", EXAMPLES)
