@@ -53,6 +53,7 @@ class Core:
         self._process: subprocess.Popen[bytes] | None = None
         self._setup: Any = None
         self._api: wandb.Api | None = None
+        self._run: Any = None
 
     @property
     def page(self) -> str:
@@ -96,6 +97,12 @@ class Core:
             )
         connection = self._setup.ensure_service()
         self._process = connection._proc._process
+
+    def init(self, settings: Mapping[str, Any], **arguments: Any) -> Any:
+        """Begin a run; the only one at a time."""
+        self.start()
+        self._run = wandb.init(reinit="create_new", settings=self.settings(**settings), **arguments)
+        return self._run
 
     def api(self) -> wandb.Api:
         """W&B's public API, which speaks through the core."""
@@ -147,6 +154,9 @@ class Core:
         """Kill the core, and make wandb forget it."""
         process, self._process = self._process, None
         setup, self._setup = self._setup, None
+        run, self._run = self._run, None
+        if run is not None and run._run_status_checker is not None:
+            run._run_status_checker.stop()  # else its thread asks the dead core
         if setup is not None and setup._connection is not None:
             setup._connection._finalizer.close()  # else its thread writes to the dead core when `_api` goes
         self._api = None

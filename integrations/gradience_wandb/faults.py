@@ -17,6 +17,9 @@ from gradience.errors import GradienceError, RejectedError, SinkError, TargetGon
 _LONGEST: Final = 400  # characters of the cause in a message
 _STATUS: Final = re.compile(r"(?:error|status|HTTP|upload:) (\d{3})\b")
 _BUSY: Final = re.compile(r"did not respond in time|deadline exceeded|service process|while retrying|timed? ?out")
+_NO_ANSWER: Final = re.compile(
+    r"(?:Failed to verify credentials with (\S+): )?Failed to execute API request: the service process is busy.*"
+)
 _GONE: Final = re.compile(r"permission denied|not found|could not find|deleted|API key|log ?in", re.IGNORECASE)
 _GONE_STATUS: Final = ("401", "403", "404", "410")
 _LATER_STATUS: Final = ("408", "409", "429")  # 409: another request about the same run was faster
@@ -60,6 +63,7 @@ def of_status(status: str) -> type[SinkError]:
 def plain(error: object) -> str:
     """What went wrong in one line, without user, password or key."""
     text = " ".join(str(error).split()) or type(error).__name__
+    text = _NO_ANSWER.sub(lambda found: f"no answer from {found[1] or 'the server'}", text)
     text = re.sub(r"://[^/?#\s]*@", "://", text)
     for secret in filter(None, map(os.environ.get, _SECRETS)):
         text = text.replace(secret, "***")

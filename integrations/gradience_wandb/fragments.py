@@ -49,8 +49,8 @@ class Fragments:
                 found.take(Record.FromString(payload))
         return found.known() if logs else None
 
-    def confirm(self, expected: Expected, live: Any) -> bool:
-        """Wait until what was delivered stands in the file, where the cursor comes last; False when it does not."""
+    def confirm(self, expected: Expected, live: Any) -> str | None:
+        """Wait until what was delivered stands in the file, where the cursor comes last; why it does not, or None."""
         path = Path(live.settings.sync_file)
         if self._growing is None or self._growing.path != path:
             self._growing = Log(path)
@@ -58,9 +58,9 @@ class Fragments:
         wanted = str(expected.position).encode()
         while not any(wanted in payload for payload in self._growing.payloads()):
             if time.monotonic() >= until:
-                return False
+                return f"{path} does not grow"
             time.sleep(_LOOK_S)
-        return True
+        return None
 
     def ends(self) -> bool:
         """Wait until the last of the files has an end."""

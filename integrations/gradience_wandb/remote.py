@@ -1,7 +1,6 @@
 """A run on a server, read back through W&B's public API: nothing else tells what has arrived."""
 
 import json
-import logging
 import re
 import time
 from collections.abc import Mapping
@@ -15,8 +14,6 @@ from gradience_wandb import faults
 from gradience_wandb.core import Core
 from gradience_wandb.faults import translated
 from gradience_wandb.known import NO_ROW, ROOT, Expected, Known
-
-log = logging.getLogger("gradience.wandb")
 
 CONFIRM_S: Final = 20.0  # a transmission, some answers that get lost, and W&B's own delay of a config
 END_S: Final = 5.0  # wandb has waited for the last transmission by then
@@ -51,8 +48,8 @@ class Remote:
         self._was_there = found is not None
         return known(found) if found is not None else None
 
-    def confirm(self, expected: Expected, live: Any) -> bool:
-        """Wait until the server gives back what was delivered; False when it does not in time.
+    def confirm(self, expected: Expected, live: Any) -> str | None:
+        """Wait until the server gives back what was delivered; why it did not in time, or None.
 
         Raises:
             SinkError: the core has given up the run.
@@ -62,11 +59,11 @@ class Remote:
         while True:
             time.sleep(pause)
             pause = _LOOK_S
-            if self._has(expected):
-                return True
-            _raise_fatal(Path(live.settings.sync_dir) / _LOG)
+            if (why := self._lacks(expected)) is None:
+                return None
+            _raise_fatal(self.path, Path(live.settings.sync_dir) / _LOG)
             if time.monotonic() >= until:
-                return False
+                return why
 
     def ends(self) -> bool:
         """Wait until the server says that the run ended."""
@@ -81,15 +78,15 @@ class Remote:
         """Wait until an artifact is on the server."""
         made.wait(timeout=timeout_s)
 
-    def _has(self, expected: Expected) -> bool:
-        """Whether the server gives it back; one that does not answer may do so soon."""
+    def _lacks(self, expected: Expected) -> str | None:
+        """Why the server does not give it back; one that does not answer may do so soon."""
         try:
-            with translated("Asking W&B what has arrived"):
+            with translated("asking what has arrived"):
                 found = self._fetch()
-                return found is not None and expected.is_met(known(found)) and _has_files(found, expected.files)
+                is_met = found is not None and expected.is_met(known(found)) and _has_files(found, expected.files)
         except UnavailableError as error:
-            log.debug("%s", error)
-            return False
+            return str(error)
+        return None if is_met else "the server does not show them"
 
     def _fetch(self) -> Any:
         api = self._core.api()
@@ -122,7 +119,7 @@ def _has_files(found: Any, names: tuple[str, ...]) -> bool:
     return not names or {file.name for file in found.files(names=list(names)) if file.size} >= set(names)
 
 
-def _raise_fatal(log: Path) -> None:
+def _raise_fatal(path: str, log: Path) -> None:
     """Say why the core has stopped uploading, if it has: it goes on taking rows as if nothing had happened."""
     try:
         said = log.read_bytes()
@@ -131,5 +128,5 @@ def _raise_fatal(log: Path) -> None:
     if found := _FATAL.search(said):
         status = found[1].decode()
         kind = faults.of_status(status)
-        why = f"W&B stopped taking rows with status {status}"
-        raise kind(f"{why}: log in again, or look whether the run is still there." if kind is TargetGoneError else why)
+        mend = ": log in again, or look whether the run is still there" if kind is TargetGoneError else ""
+        raise kind(f"W&B refused rows of run {path} with status {status}{mend}.")

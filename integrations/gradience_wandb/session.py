@@ -16,7 +16,7 @@ import wandb
 from gradience.errors import RejectedError, SinkError, TargetGoneError, TelemetryError, UnavailableError
 from gradience.mirror import audits
 from gradience.mirror.audits import Audit, Publication
-from gradience.mirror.sink import Batch, Tracked
+from gradience.mirror.sink import Batch, Position, Tracked
 from gradience.vnext.types import RunStatus
 from gradience_wandb import artifacts, contents
 from gradience_wandb.artifacts import Wanted
@@ -45,8 +45,8 @@ class Memory(Protocol):
     def look(self) -> Known | None:
         """The run as it is; None when there is none."""
 
-    def confirm(self, expected: Expected, live: Any) -> bool:
-        """Wait, not for ever, until what was delivered can be read back; False when it cannot yet.
+    def confirm(self, expected: Expected, live: Any) -> str | None:
+        """Wait, not for ever, until what was delivered can be read back; why it cannot yet, or None.
 
         Raises:
             SinkError: it never will, through this core.
@@ -77,6 +77,7 @@ class Session:
         self._logged = self._noticed = NO_ROW
         self._defined: set[str] = set()
         self._audit: Audit | None = None
+        self._refused: Position | None = None
         self.tracked = Tracked(id=memory.path, url=memory.url, position=self._known.position)
 
     def deliver(self, batch: Batch) -> None:
@@ -86,9 +87,9 @@ class Session:
         what = f"Delivering lines {batch.records[0].line} to {batch.records[-1].line} to W&B run {self._memory.path}"
         with self._guarded(what, DELIVER_S):
             found = self._write(batch)
-            arrived = self._memory.confirm(_expected(batch, found), self._live)
-        if not arrived:  # the core goes on trying; the same batch comes again, and finds its rows logged
-            raise UnavailableError(f"{what}: they cannot be read back yet.")
+            why = self._confirmed(batch, found)
+        if why is not None:  # the core goes on trying; the same batch comes again, and finds its rows logged
+            raise UnavailableError(f"{what}: not confirmed yet: {why}")
         self._audit = next(reversed(audits.of(batch)), self._audit)
         self._known = _after(self._known, found, batch)
         if self._known.status is not None:
@@ -118,19 +119,26 @@ class Session:
         is_settled = known.status is None or known.is_over
         return is_settled and held is not None and held.line >= batch.position.line
 
+    def _confirmed(self, batch: Batch, found: Contents) -> str | None:
+        """Why the batch cannot be read back yet, or None.
+
+        What is refused for good is refused twice: a lonely line that is rejected is never delivered.
+        """
+        refused, self._refused = self._refused, None
+        try:
+            return self._memory.confirm(_expected(batch, found), self._live)
+        except RejectedError as rejected:
+            if refused == batch.position:
+                raise
+            self._refused = batch.position
+            raise UnavailableError(str(rejected)) from None
+
     def _begin(self) -> Any:
         if self._live is None:
             self._core.start()
             self._known = self._memory.look() or Known()
-            where = dict(self._memory.arguments)
-            self._live = wandb.init(
-                id=self._memory.id,
-                resume="allow",
-                reinit="create_new",
-                settings=self._core.settings(**where.pop("settings", {})),
-                **where,
-                **(self._first if self._known.is_new else {}),
-            )
+            first = self._first if self._known.is_new else {}
+            self._live = self._core.init(id=self._memory.id, resume="allow", **self._memory.arguments, **first)
             self._logged = max(self._known.line, self._live.starting_step - 1)
             self._noticed = max(self._noticed, self._logged)
             self._defined = set()
