@@ -6,6 +6,7 @@ itself. A core has nothing to lose: what counts was read back.
 """
 
 import contextlib
+import logging
 import os
 import subprocess
 import threading
@@ -77,6 +78,15 @@ class Core:
         known = wandb.Settings.model_fields
         return wandb.Settings(**{name: value for name, value in wanted.items() if name in known})
 
+    def check(self) -> None:
+        """Make sure that the core which was started still runs.
+
+        Raises:
+            UnavailableError: it was killed, and what it had not sent is gone.
+        """
+        if self._process is None or self._process.poll() is not None:
+            raise UnavailableError("wandb-core has ended")
+
     def start(self) -> None:
         """Have a core that is at work.
 
@@ -86,6 +96,7 @@ class Core:
         if self._process is not None and self._process.poll() is None:
             return
         self.end()
+        logging.getLogger("wandb.sdk.lib.asyncio_manager").setLevel(logging.CRITICAL)  # it traces each end of a core
         if wandb.run is not None:
             raise TargetGoneError(f"W&B run {wandb.run.id} is active in this process: deliver from another one.")
         self._setup = wandb.setup(self.settings(x_service_wait=START_S))

@@ -13,6 +13,7 @@ from typing import Any, Final
 import wandb
 from wandb.proto.wandb_internal_pb2 import Record  # type: ignore[attr-defined]
 
+from gradience_wandb.core import Core
 from gradience_wandb.known import NO_ROW, ROOT, Expected, Known
 from gradience_wandb.transactions import Log
 
@@ -26,7 +27,8 @@ class Fragments:
 
     url: str | None = None
 
-    def __init__(self, directory: Path, project: str, entity: str | None, run_id: str) -> None:
+    def __init__(self, core: Core, directory: Path, project: str, entity: str | None, run_id: str) -> None:
+        self._core = core
         self._directory = directory
         self.id = run_id
         self.path = run_id
@@ -57,6 +59,7 @@ class Fragments:
         until = time.monotonic() + CONFIRM_S
         wanted = str(expected.position).encode()
         while not any(wanted in payload for payload in self._growing.payloads()):
+            self._core.check()
             if time.monotonic() >= until:
                 return f"{path} does not grow"
             time.sleep(_LOOK_S)

@@ -58,7 +58,7 @@ def _memory(core: Core, place: Place, wish: Wish, run: Run) -> Memory:
     entity = above[-2] if len(above) > 1 else place.entity
     if place.mode == ONLINE:
         return Remote(core, entity or core.default_entity(), project, run_id)
-    return Fragments(place.directory, project, entity, run_id)
+    return Fragments(core, place.directory, project, entity, run_id)
 
 
 def _first(wish: Wish, run: Run) -> Mapping[str, Any]:

@@ -59,6 +59,7 @@ class Remote:
         while True:
             time.sleep(pause)
             pause = _LOOK_S
+            self._core.check()  # a new one would know of nothing that is to be sent
             if (why := self._lacks(expected)) is None:
                 return None
             _raise_fatal(self.path, Path(live.settings.sync_dir) / _LOG)

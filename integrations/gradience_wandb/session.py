@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from hashlib import sha256
+from pathlib import Path
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -77,7 +78,8 @@ class Session:
         self._logged = self._noticed = NO_ROW
         self._defined: set[str] = set()
         self._audit: Audit | None = None
-        self._refused: Position | None = None
+        self._rejected: Position | None = None
+        self._media: tuple[str, ...] = ()
         self.tracked = Tracked(id=memory.path, url=memory.url, position=self._known.position)
 
     def deliver(self, batch: Batch) -> None:
@@ -99,6 +101,7 @@ class Session:
         """End the run if it still goes on and a status is given; let go without a word to W&B otherwise."""
         if status is not None and self._known.line != NO_ROW and self._known.status is None:
             with self._guarded(f"Ending W&B run {self._memory.path}", timeout_s):
+                self._known = self._memory.look() or self._known
                 live = self._begin()
                 live.summary[ROOT] = {**self._known.told, "status": status.value}
             self._end(status.value, timeout_s)
@@ -124,21 +127,20 @@ class Session:
 
         What is refused for good is refused twice: a lonely line that is rejected is never delivered.
         """
-        refused, self._refused = self._refused, None
+        rejected_before, self._rejected = self._rejected, None
         try:
-            return self._memory.confirm(_expected(batch, found), self._live)
+            return self._memory.confirm(_expected(batch, found, self._media), self._live)
         except RejectedError as rejected:
-            if refused == batch.position:
+            if rejected_before == batch.position:
                 raise
-            self._refused = batch.position
+            self._rejected = batch.position
             raise UnavailableError(str(rejected)) from None
 
-    def _begin(self) -> Any:
+    def _begin(self, first: Mapping[str, Any] | None = None) -> Any:
+        """The run in wandb's hands; `first` is what one that is new there begins with."""
         if self._live is None:
-            self._core.start()
-            self._known = self._memory.look() or Known()
-            first = self._first if self._known.is_new else {}
-            self._live = self._core.init(id=self._memory.id, resume="allow", **self._memory.arguments, **first)
+            new = {**self._first, **(first or {})} if self._known.is_new else {}
+            self._live = self._core.init(id=self._memory.id, resume="allow", **self._memory.arguments, **new)
             self._logged = max(self._known.line, self._live.starting_step - 1)
             self._noticed = max(self._noticed, self._logged)
             self._defined = set()
@@ -147,16 +149,20 @@ class Session:
         return self._live
 
     def _write(self, batch: Batch) -> Contents:
-        live = self._begin()
+        if self._live is None:
+            self._known = self._memory.look() or Known()
         found = contents.contents(batch, self._known)
         if any(len(row.values) > _MOST_VALUES for row in found.rows):
             raise RejectedError(f"a line with more than {_MOST_VALUES} metrics is more than W&B takes")
+        first = {"config": found.config or self._first["config"], "tags": found.tags}  # else W&B has them 5 s later
+        live = self._begin(first)
         told = {**found.told, **self._publish(batch)}
         self._notify(found)
         self._define(dict.fromkeys(key for row in found.rows for key in row.values))
         for row in found.rows:
             self._log(row)
-        if found.config:
+        self._media = _media(live) if any(row.table for row in found.rows) else ()
+        if any(live.config.get(key) != value for key, value in found.config.items()):
             live.config.update(found.config, allow_val_change=True)
         if set(found.tags) != set(live.tags or ()):
             live.tags = found.tags
@@ -250,12 +256,19 @@ class Session:
         self._core.end()
 
 
-def _expected(batch: Batch, found: Contents) -> Expected:
+def _media(live: Any) -> tuple[str, ...]:
+    """The files that a run's rows refer to, which wandb uploads beside them."""
+    folder = Path(live.dir)
+    return tuple(sorted(path.relative_to(folder).as_posix() for path in folder.glob("media/**/*") if path.is_file()))
+
+
+def _expected(batch: Batch, found: Contents, files: tuple[str, ...]) -> Expected:
     return Expected(
         position=batch.position,
         row=found.rows[-1].line,
         tags=frozenset(found.tags),
         configured=found.config.get(ROOT, {}).get("configured"),
+        files=files,
     )
 
 
