@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import ClassVar, Final
 
 from gradience.errors import InputError, UnavailableError
+from gradience.mirror import reason
 from gradience.mirror.sink import Batch, Run, Tracked
 from gradience.report.numbers import duration
 from gradience.vnext.types import RunStatus, Severity
@@ -54,6 +55,7 @@ class WebhookSink:
         given = url or os.environ.get(VARIABLE)
         if not given:
             raise InputError(f"cannot post to a webhook without its URL: set {VARIABLE}, or give the option url")
+        reason.learn({"secret": given})  # no text that quotes the options shows it, such as the command that catches up
         self._address = Address(given, format)
         self._floor = _severity(min_severity)
         self._max_age_s = max_age_s

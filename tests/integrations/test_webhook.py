@@ -1,5 +1,8 @@
 import logging
+import os
+import re
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -16,6 +19,7 @@ from gradience.mirror.drain import Outcome
 from gradience.mirror.sink import Batch, Position, Run
 from gradience.mirror.sync import sync
 from gradience.testing import check_sink, samples
+from gradience.vnext.telemetry import TelemetryWriter
 from gradience.vnext.types import RunStatus
 from tests.integrations.webhook_server import PATH, Answer, Chat, serving
 
@@ -296,6 +300,20 @@ def test_the_url_is_kept_secret(chat: Chat, tmp_path: Path, caplog: pytest.LogCa
         said.append(reason.of(failed.value))
     files = [place.read_text() for place in tmp_path.rglob("*") if place.is_file()]
     assert [text for text in [*said, *files, caplog.text] if "hunter" in text] == []
+
+
+@pytest.mark.slow
+def test_a_recorder_keeps_the_url_secret_too(chat: Chat, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """While it says how far behind the chat is, and what catches it up; in the log of its side-car as well."""
+    chat.usual = Answer(503)
+    wanted = {"type": "gradience_webhook:WebhookSink", "url": chat.url, "format": "slack"}
+    with TelemetryWriter(tmp_path / "run.jsonl", sinks=[wanted], close_timeout_s=2.0) as writer:
+        writer.run_start({})
+    assert "catch up with: gradience sync" in caplog.text
+    files = [place.read_text() for place in tmp_path.rglob("*") if place.is_file()]
+    assert [text for text in [*files, caplog.text] if "hunter" in text] == []
+    (pid,) = re.findall(r"process (\d+) delivers", "\n".join(files))
+    os.kill(int(pid), signal.SIGTERM)  # it would stay for ten minutes
 
 
 @pytest.mark.parametrize(
