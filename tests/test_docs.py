@@ -15,8 +15,9 @@ from gradience.cli.main import COMMANDS, group
 
 ROOT = Path(__file__).parents[1]
 MANUAL = ROOT / "docs" / "USER_MANUAL.md"
-GUIDES = [ROOT / "README.md", ROOT / "QUICK_REFERENCE.md", MANUAL]
-WITHIN = ("docs", "gradience", "integrations")
+SINKS = ROOT / "docs" / "writing-a-sink.md"
+GUIDES = [ROOT / "README.md", ROOT / "QUICK_REFERENCE.md", MANUAL, SINKS]
+WITHIN = ("docs", "examples", "gradience", "integrations")
 DOCUMENTS = sorted({*ROOT.glob("*.md"), *(path for folder in WITHIN for path in (ROOT / folder).rglob("*.md"))})
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -122,6 +123,18 @@ def test_python_examples_run(document: Path, workplace: Path) -> None:
     program = "\n".join(blocks(document, "python"))
     done = subprocess.run([sys.executable, "-c", program], cwd=workplace, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_sink_is_packaged_as_the_document_says() -> None:
+    """Its TOML is whole, and the entry point names the file and the class that the document shows."""
+    tomllib = pytest.importorskip("tomllib", reason="the standard library reads TOML from Python 3.11 on")
+    (packaging,) = blocks(SINKS, "toml")
+    (entry,) = tomllib.loads(packaging)["project"]["entry-points"]["gradience.sinks"].values()
+    module, _, name = entry.partition(":")
+    text = SINKS.read_text(encoding="utf-8")
+    assert f"`{module}.py`:" in text
+    assert f"class {name}:" in blocks(SINKS, "python")[0]
+    assert f"--to {entry}" in text
 
 
 def test_the_demo_is_the_golden_path() -> None:

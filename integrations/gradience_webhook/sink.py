@@ -5,7 +5,7 @@ import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar, Final
+from typing import ClassVar, Final, Literal
 
 from gradience.errors import InputError, UnavailableError
 from gradience.mirror import reason
@@ -13,7 +13,7 @@ from gradience.mirror.sink import Batch, Run, Tracked
 from gradience.report.numbers import duration
 from gradience.vnext.types import RunStatus, Severity
 from gradience_webhook import messages, post, probing, wording
-from gradience_webhook.address import VARIABLE, Address
+from gradience_webhook.address import VARIABLE, Address, Style
 from gradience_webhook.messages import Message
 from gradience_webhook.posted import Note, Posted
 
@@ -48,8 +48,8 @@ class WebhookSink:
         self,
         *,
         url: str | None = None,
-        format: str | None = None,  # noqa: A002 - a configuration says it in the word that everybody looks for
-        min_severity: str = Severity.WARNING.value,
+        format: Style | None = None,  # noqa: A002 - a configuration says it in the word that everybody looks for
+        min_severity: Literal["info", "warning", "error", "critical"] = "warning",
         max_age_s: float | None = MAX_AGE_S,
     ) -> None:
         given = url or os.environ.get(VARIABLE)

@@ -341,9 +341,9 @@ def test_the_format_follows_from_the_host() -> None:
     with pytest.raises(InputError, match="give the option format, one of slack, discord, json"):
         WebhookSink(url="https://slack.com.example.org/x")
     with pytest.raises(InputError, match="in format 'teams'"):
-        WebhookSink(url="https://hooks.slack.com/x", format="teams")
+        WebhookSink(url="https://hooks.slack.com/x", format="teams")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="severity 'loud'"):
-        WebhookSink(url="https://hooks.slack.com/x", min_severity="loud")
+        WebhookSink(url="https://hooks.slack.com/x", min_severity="loud")  # type: ignore[arg-type]
 
 
 def test_the_url_may_come_from_the_environment(chat: Chat, monkeypatch: pytest.MonkeyPatch) -> None:
