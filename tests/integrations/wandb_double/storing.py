@@ -27,6 +27,7 @@ class Storing:
             },
             "CreateArtifactFiles": self._files,
             "CommitArtifact": self._commit,
+            "ArtifactByID": lambda said: {"artifact": _shown(self._by_id(said["id"]))},
             "ArtifactType": self._type,
             "ArtifactMembershipByName": self._membership,
             "GetArtifactMembershipFileUrls": self._addresses,
