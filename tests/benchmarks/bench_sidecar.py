@@ -35,6 +35,7 @@ class Arm:
     def __init__(self, name: str, folder: Path, sinks: Sequence[dict[str, Any]]) -> None:
         self.name = name
         self.steps: list[float] = []
+        self.blocks: list[float] = []  # the median step of each
         self.appends: list[float] = []
         self.begin_s = 0.0
         self._writer = TelemetryWriter(folder / f"{name}.jsonl", sinks=sinks, close_timeout_s=120)
@@ -51,6 +52,7 @@ class Arm:
             ended = time.perf_counter()
             self.steps.append(ended - began)
             self.appends.append(ended - trained)
+        self.blocks.append(statistics.median(self.steps[-STEPS:]))
         self._signal(signal.SIGSTOP)
 
     def close(self) -> None:
@@ -112,11 +114,16 @@ def _judge(none: Arm, one: Arm, two: Arm) -> int:
             f"{arm.name:>4}: first event {arm.begin_s * 1e3:6.2f} ms, step {step:6.3f} ms, append {append:5.1f} us, "
             f"99.9th percentile {_tail_ms(arm):6.3f} ms, longest {max(arm.appends) * 1e3:6.2f} ms"
         )
-    ratios = [statistics.median(arm.steps) / statistics.median(other.steps) for arm, other in ((one, none), (two, one))]
+    ratios = [_ratio(one, none), _ratio(two, one)]
     print(f"step with a live sink: {ratios[0]:.4f}x of one without (bar {RATIO_BAR}x), {len(one.steps)} steps each")
     print(f"step with two live sinks: {ratios[1]:.4f}x of one with one (bar {RATIO_BAR}x)")
     print(f"append, 99.9th percentile of the worst: {max(map(_tail_ms, (one, two))):.3f} ms (bar {APPEND_BAR_MS} ms)")
     return int(max(ratios) > RATIO_BAR or max(map(_tail_ms, (one, two))) > APPEND_BAR_MS)
+
+
+def _ratio(arm: Arm, other: Arm) -> float:
+    """How many times as long a step takes: the median of the rounds, in each of which both had the same minute."""
+    return statistics.median(one / another for one, another in zip(arm.blocks, other.blocks, strict=True))
 
 
 def _tail_ms(arm: Arm) -> float:
