@@ -8,6 +8,8 @@ PIP := $(VENV)/bin/pip install --quiet --quiet --disable-pip-version-check --con
 # MLflow and the Hub have nothing to fetch or to report here, and the demo's MLflow is its own, not the user's.
 export DO_NOT_TRACK := 1
 export HF_HUB_OFFLINE := 1
+# Tests start hundreds of interpreters: each would compile what it imports.
+unexport PYTHONDONTWRITEBYTECODE
 unexport MLFLOW_TRACKING_URI MLFLOW_EXPERIMENT_NAME MLFLOW_EXPERIMENT_ID MLFLOW_RUN_ID
 
 .DEFAULT_GOAL := help

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 _READY_S: Final = 180.0
+_NO_JOBS: Final = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # eight processes for what no recording asks for
 
 
 class Server:
@@ -39,7 +40,12 @@ class Server:
         """Start it, and wait until it answers."""
         with (self._folder / "server.log").open("ab") as log:
             self._process = subprocess.Popen(
-                self._command(), cwd=self._folder, stdout=log, stderr=log, start_new_session=True
+                self._command(),
+                cwd=self._folder,
+                env={**os.environ, **_NO_JOBS},
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
         self._await(self._process)
 
