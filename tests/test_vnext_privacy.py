@@ -22,7 +22,7 @@ def test_a_policy_may_refuse_text() -> None:
 
 @pytest.mark.parametrize(
     "key",
-    ["token", "hub_token", "HF_TOKEN", "apiKey", "api-key", "WANDB_API_KEY", "db_password", "client_secret", "--token"],
+    ["token", "hub_token", "HF_TOKEN", "apiKey", "api-key", "WANDB_API_KEY", "db_password", "--token", "WEBHOOK_URL"],
 )
 def test_secret_like_keys_are_known(key: str) -> None:
     """Case, dashes and camel case do not hide a secret's key."""
@@ -56,6 +56,8 @@ def test_measurements_are_no_secrets() -> None:
         ("loss per token: 2.3", "loss per token: 2.3"),
         ("login with hf_" + "a" * 34, "login with [REDACTED]"),
         ("sk-" + "a1" * 20, "[REDACTED]"),
+        ("to https://hooks.slack.com/services/T0/B0/x1y2", "to https://hooks.slack.com/[REDACTED]"),
+        ("https://discord.com/api/webhooks/12/aBc-dEf_0123", "https://discord.com/api/webhooks/[REDACTED]"),
         ("Authorization: Bearer " + "a1" * 10, "Authorization: [REDACTED]"),
         ("commit 3f1d0a52c4e59d4c7a1b2c3d3f1d0a52c4e59d4c", "commit 3f1d0a52c4e59d4c7a1b2c3d3f1d0a52c4e59d4c"),
     ],

@@ -19,7 +19,7 @@ _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _SENSITIVE = (
     r"secrets?|passwords?|passwd|passphrase|api_?keys?|access_?keys?|private_?keys?|credentials?|authorization|bearer"
 )
-_SECRET_KEY = re.compile(rf"(?:^|_)(?:{_SENSITIVE}|auth)(?:_|$)|(?:^|_)token$")
+_SECRET_KEY = re.compile(rf"(?:^|_)(?:{_SENSITIVE}|auth)(?:_|$)|(?:^|_)(?:token|webhook|webhook_url)$")
 _SECRET_NUMBER_KEY = re.compile(rf"(?:^|_)(?:{_SENSITIVE})$")
 # A tokenizer's special tokens are settings, not secrets.
 _VOCABULARY_KEY = re.compile(r"(?:^|_)(?:pad|eos|bos|unk|mask|cls|sep|stop|start|end|image|audio|video|special)_token$")
@@ -29,6 +29,7 @@ _ASSIGNED = re.compile(rf"(?i)((?:(?:{_SENSITIVE})[\"']?\s*[=:]\s*|(?:\b|[_-])to
 _FLAG = re.compile(r"--([\w-]+)(\s+)([^\s-]\S*)")
 _WELL_KNOWN = re.compile(
     r"\b(?:hf_[A-Za-z0-9]{20,}|sk-[A-Za-z0-9_-]{20,}|gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|AKIA[0-9A-Z]{16}"
+    r"|(?<=hooks\.slack\.com/)[\w/-]{10,}|(?<=/api/webhooks/)\d+/[\w-]{10,}"
     r"|xox[a-z]-[A-Za-z0-9-]{10,}|eyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]+)"
     r"|(?i:\b(?:bearer|basic) [\w.~+/-]{12,}=*)"
 )

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import msgspec
 
+from gradience.vnext import private
+
 log = logging.getLogger("gradience.webhook")
 
 
@@ -54,7 +56,7 @@ class Posted:
     def _write(self, note: Note) -> None:
         if self._path is None:
             return
-        with self._path.open("ab") as file:
+        with private.open(self._path, "ab") as file:
             # Its newline comes first: what a killed process left unfinished then spoils no other note.
             file.write(b"\n" + msgspec.json.encode(note))
             file.flush()
