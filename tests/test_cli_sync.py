@@ -17,6 +17,7 @@ from gradience.cli.meter import Meter
 from gradience.errors import InputError
 from gradience.mirror.child import in_child
 from gradience.mirror.cursor import Delivery
+from gradience.mirror.wish import Wish
 from gradience.testing import samples
 
 # A sink of somebody else's distribution: it keeps its runs in a JSON file, and fails as its environment tells it to.
@@ -256,7 +257,7 @@ def test_sinks_as_json(place: Place) -> None:
 @pytest.mark.slow
 def test_a_child_delivers_and_reports(place: Place) -> None:
     """What audit --log-to does: the tracker's library stays in a process of its own."""
-    outcome = in_child(place.journal, "diary", {"tracking_uri": str(place.diary)}, 20)
+    outcome = in_child(place.journal, Wish(type="diary", options={"tracking_uri": str(place.diary)}), 20)
     assert (outcome.state, outcome.sent, outcome.runs["r"].url) == (Delivery.UP_TO_DATE, 5, "diary:page")
     assert place.rows() == [1, 2, 3, 4, 5]
 
@@ -265,7 +266,7 @@ def test_a_child_delivers_and_reports(place: Place) -> None:
 def test_a_child_that_is_behind_reports_why(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """No exception: the work is done here, and only the tracker lags."""
     monkeypatch.setenv("DIARY_MOOD", "closed")
-    outcome = in_child(place.journal, "diary", {"tracking_uri": str(place.diary)}, 0.2)
+    outcome = in_child(place.journal, Wish(type="diary", options={"tracking_uri": str(place.diary)}), 0.2)
     assert (outcome.state, outcome.behind, outcome.error) == (Delivery.UNAVAILABLE, 5, "the diary is closed")
 
 
@@ -273,7 +274,7 @@ def test_a_child_that_is_behind_reports_why(place: Place, monkeypatch: pytest.Mo
 def test_a_child_s_refusal_is_ours(place: Place) -> None:
     """An input that cannot be used is said in the child's own words."""
     with pytest.raises(InputError, match="No sink named 'telex'"):
-        in_child(place.journal, "telex", {}, 5)
+        in_child(place.journal, Wish(type="telex"), 5)
 
 
 @pytest.mark.slow
@@ -282,7 +283,7 @@ def test_a_child_that_hangs_is_killed(place: Place, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("DIARY_MOOD", "stuck")
     monkeypatch.setattr("gradience.mirror.child.OVERTIME_S", 3.0)
     began = time.monotonic()
-    outcome = in_child(place.journal, "diary", {"tracking_uri": str(place.diary)}, 0.5)
+    outcome = in_child(place.journal, Wish(type="diary", options={"tracking_uri": str(place.diary)}), 0.5)
     assert (outcome.state, outcome.error) == (Delivery.UNAVAILABLE, "no answer within 4 s")
     assert time.monotonic() - began < 20
 

@@ -1,23 +1,26 @@
 from pathlib import Path
 
 from gradience.mirror import catchup
+from gradience.mirror.wish import Wish
 
 
 def test_the_command_can_be_typed_as_it_stands() -> None:
     """Options become flags; what a shell would take apart is quoted."""
     options = {"tracking_uri": "http://tracker", "experiment": "my runs"}
-    said = catchup.command(Path("my run.jsonl"), "mlflow", options, Path("state"))
+    said = catchup.command(Path("my run.jsonl"), Wish(type="mlflow", options=options), Path("state"))
     flags = "--tracking-uri http://tracker --experiment 'my runs' --state-dir state"
     assert said == f"gradience sync 'my run.jsonl' --to mlflow {flags}"
 
 
 def test_the_command_shows_no_credentials() -> None:
     """It goes to logs."""
-    said = catchup.command(Path("run.jsonl"), "mlflow", {"tracking_uri": "https://me:secret@tracker"})
+    said = catchup.command(
+        Path("run.jsonl"), Wish(type="mlflow", options={"tracking_uri": "https://me:secret@tracker"})
+    )
     assert said == "gradience sync run.jsonl --to mlflow --tracking-uri https://tracker"
 
 
 def test_a_journal_that_was_replaced_is_delivered_from_its_start() -> None:
     """No other command would be of use."""
-    said = catchup.command(Path("run.jsonl"), "mlflow", {}, from_start=True)
+    said = catchup.command(Path("run.jsonl"), Wish(type="mlflow"), from_start=True)
     assert said == "gradience sync run.jsonl --to mlflow --from-start"

@@ -14,6 +14,7 @@ from gradience.mirror.live.spec import Spec, Terms
 from gradience.mirror.live.vigil import Vigil
 from gradience.mirror.sink import Run, Tracked
 from gradience.mirror.sync import sync
+from gradience.mirror.wish import Wish
 from gradience.testing import Fault, MemorySink, MemoryTracker, samples
 from gradience.vnext import lock, state
 from gradience.vnext.types import RunStatus
@@ -31,7 +32,7 @@ class Recorder:
         self.tracker = MemoryTracker()
         self.states: list[Delivery] = []
         self._lock = lock.acquire(state.folder(self.path) / state.RECORDER_LOCK)
-        self.spec = Spec(journal=str(self.path), sink="memory", recorder=os.getpid(), terms=TERMS)
+        self.spec = Spec(journal=str(self.path), wish=Wish(type="memory"), recorder=os.getpid(), terms=TERMS)
         self.vigil = Vigil(self.spec)
 
     def follow(self, sink: MemorySink | None = None) -> Thread:

@@ -10,6 +10,7 @@ from gradience.errors import InputError
 from gradience.mirror import inhouse
 from gradience.mirror.cursor import Delivery
 from gradience.mirror.sync import sync
+from gradience.mirror.wish import Wish
 from gradience.testing import samples
 from gradience.testing.folder import FolderSink, runs
 
@@ -44,7 +45,7 @@ def tracker(tmp_path: Path) -> Path:
 def test_what_lives_here_is_delivered_from_here(journal: Path, tracker: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No other process can reach it; and the environment of this one stays as it is, since it is not the sink's."""
     monkeypatch.setenv("HOME_RUN", "live")
-    request = Request(names=(NAME,), options={"tracking_uri": str(tracker)}, deadline_s=5)
+    request = Request(wishes=(Wish(type=NAME, options={"tracking_uri": str(tracker)}),), deadline_s=5)
     (delivered,) = delivery.deliver(journal, "r", request)
     assert delivered.up_to_date
     assert {one.pid for one in runs(tracker)["r"].deliveries} == {os.getpid()}

@@ -105,3 +105,17 @@ def test_a_reason_is_one_line_without_credentials() -> None:
     assert reason.of(error) == "no route to http://[REDACTED]@host/api"
     assert reason.of(KeyboardInterrupt()) == "KeyboardInterrupt"
     assert len(reason.of(RuntimeError("x" * 5000))) == reason.LONGEST
+
+
+def test_the_longest_wait_is_that_of_the_tracker(clock: Clock) -> None:
+    """One that is down for a weekend need not be asked each minute; another one more often."""
+    patient, eager = (
+        Endurance(Pace(longest_wait_s=longest_s, clock=clock, sleep=clock.sleep, jitter=lambda: 1.0), "memory")
+        for longest_s in (300.0, 1.0)
+    )
+    for _ in range(12):
+        patient.failed("refused")
+    assert clock.naps[-1] == 300.0
+    for _ in range(4):
+        eager.failed("refused")
+    assert clock.naps[-2:] == [1.0, 1.0]

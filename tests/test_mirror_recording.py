@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from gradience.errors import InputError
+from gradience.errors import ConfigError, InputError
+from gradience.mirror.cursor import Delivery
 from gradience.mirror.fleet.standing import standings
 from gradience.mirror.live import recording
 from gradience.mirror.live.spec import Terms
@@ -176,3 +177,62 @@ def test_a_run_without_an_end_does_not_fail_while_its_process_lives_on(path: Pat
     writer.__exit__(ValueError, ValueError("x"), None)
     assert list(tracker.runs["r"].rows) == [1, 2]
     assert tracker.runs["r"].status in (None, RunStatus.ERROR)
+
+
+def test_the_sinks_of_a_file_are_mirrored_to(path: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Each as its entry says; what is left behind names the file, and nothing that stands in it."""
+    (tmp_path / "tracker").mkdir()
+    (tmp_path / "down").mkdir()
+    (tmp_path / "down" / "fault").write_text("refused")
+    file = tmp_path / "sinks.yaml"
+    sink = "gradience.testing.folder:FolderSink"
+    file.write_text(
+        f"- {{type: {sink}, root: {tmp_path}/tracker, events: [eval]}}\n"
+        f"- {{type: {sink}, name: the other, root: {tmp_path}/down, close_timeout_s: 0.2}}\n"
+    )
+    began = time.monotonic()
+    with TelemetryWriter(path, "r", sinks=file, host="thread") as writer:
+        writer.train_step(1, loss=1.0)
+        writer.eval(1, split="test", metrics={"loss": 1.0})
+    assert time.monotonic() - began < 10.0
+    assert ["loss" in row for row in runs(tmp_path / "tracker")["r"].rows.values()] == [False, True, False]
+    (behind,) = [line for line in caplog.messages if "lines behind" in line]
+    assert behind.startswith("the other is 3 lines behind")
+    assert behind.endswith(f"catch up with: gradience sync {path} --sinks {file}")
+
+
+def test_sinks_come_from_the_environment_if_none_are_given(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A training script needs no change; an empty list means none, whatever the environment says."""
+    monkeypatch.setenv("GRADIENCE_SINKS", "no-such-sink")
+    with pytest.raises(ConfigError, match="no sink named 'no-such-sink'"):
+        TelemetryWriter(path)
+    TelemetryWriter(path, sinks=()).close()
+    monkeypatch.setenv("GRADIENCE_SINKS", str(path.with_name("none.yaml")))
+    with pytest.raises(InputError, match=r"cannot read sinks from .*none\.yaml: No such file"):
+        TelemetryWriter(path)
+    monkeypatch.setenv("GRADIENCE_SINKS", "")
+    TelemetryWriter(path).close()
+
+
+def test_lines_gather_as_long_as_an_entry_says(path: Path) -> None:
+    """A tracker that is not to be asked each second; the end of a recording is not held up by it."""
+    tracker = MemoryTracker()
+    file = path.with_name("sinks.yaml")
+    file.write_text(f"- {{type: {__name__}:Shared, flush_interval_s: 600}}")
+    Shared.held = tracker
+    with TelemetryWriter(path, "r", sinks=str(file), host="thread") as writer:
+        writer.train_step(1, loss=1.0)
+        until(lambda: [one.state for one in standings(path)] == [Delivery.UP_TO_DATE])
+        writer.train_step(2, loss=1.0)
+        time.sleep(10 * TERMS.poll_s)
+        assert list(tracker.runs["r"].rows) == [1]
+    assert list(tracker.runs["r"].rows) == [1, 2, 3]
+
+
+class Shared(MemorySink):
+    """A sink by name whose tracker lives in this process."""
+
+    held = MemoryTracker()
+
+    def __init__(self) -> None:
+        super().__init__(self.held)

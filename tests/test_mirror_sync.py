@@ -9,7 +9,7 @@ import pytest
 
 from gradience.errors import SinkError, TargetGoneError, TelemetryError, UnavailableError
 from gradience.mirror.cursor import Cursor, CursorFile, Delivery, Mark
-from gradience.mirror.drain import BATCH_LINES
+from gradience.mirror.pace import BATCH_LINES
 from gradience.mirror.sink import Batch, Run, Tracked
 from gradience.mirror.sync import sync
 from gradience.mirror.tail import Tail

@@ -9,6 +9,7 @@ import pytest
 from gradience.mirror.live.presence import Presence
 from gradience.mirror.live.spec import Spec, Terms
 from gradience.mirror.live.vigil import Vigil
+from gradience.mirror.wish import Wish
 from gradience.testing import samples
 from gradience.vnext import lock, state
 
@@ -26,7 +27,9 @@ class Recorder:
 
     def vigil(self, idle_since: float | None = None) -> Vigil:
         """The vigil of a drain that works for it."""
-        return Vigil(Spec(journal=str(self.path), sink="x", recorder=os.getpid(), terms=TERMS, idle_since=idle_since))
+        return Vigil(
+            Spec(journal=str(self.path), wish=Wish(type="x"), recorder=os.getpid(), terms=TERMS, idle_since=idle_since)
+        )
 
     def end(self) -> None:
         """Write the end of the run."""
@@ -117,6 +120,6 @@ def test_a_sleep_ends_when_the_recorder_goes(recorder: Recorder) -> None:
 def test_whoever_waits_still_shows_that_it_does_not_hang(recorder: Recorder) -> None:
     """The watchdog hears of a back-off that is longer than its patience."""
     heard: list[float] = []
-    spec = Spec(journal=str(recorder.path), sink="x", recorder=os.getpid(), terms=TERMS)
+    spec = Spec(journal=str(recorder.path), wish=Wish(type="x"), recorder=os.getpid(), terms=TERMS)
     Vigil(spec, heard=lambda: heard.append(time.monotonic())).sleep(0.6)
     assert len(heard) >= 2

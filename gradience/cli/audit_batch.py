@@ -57,13 +57,13 @@ def run(places: Sequence[str], asked: Input, view: View, keeping: Keeping, sprea
         arguments=arguments,
         tracker=keeping.tracking_uri,
         cache=None if spread.no_cache else _cache(),
-        whole=bool(keeping.log_to),
+        whole=keeping.is_mirrored,
     )
     sheet, names = Sheet(view, fail_on), row.names(places)
     landings = Landings(keeping)
     with Tally(len(names)) as tally:
         for answer in crew.answers(names, asked_of_each, _crew(spread)):
-            if view.format == "jsonl" or keeping.log_to:
+            if view.format == "jsonl" or keeping.is_mirrored:
                 tally.clear()
             sheet.take(landings.land(answer))
             tally.count(answer)

@@ -8,9 +8,11 @@ import click
 import msgspec
 
 from gradience import references
-from gradience.cli import delivery, landing, output
+from gradience.cli import delivery, landing, output, wishes
 from gradience.cli.options import together
 from gradience.cli.path import A_PATH
+from gradience.mirror import config
+from gradience.mirror.wish import Wish
 from gradience.references import Fetched
 from gradience.report.plain import plain
 
@@ -23,6 +25,7 @@ class Keeping(msgspec.Struct, frozen=True, kw_only=True):
     append: Path | None
     telemetry: Path | None
     log_to: tuple[str, ...]
+    sinks: Path | None
     run: str | None
     experiment: str | None
     tracking_uri: str | None
@@ -32,20 +35,29 @@ class Keeping(msgspec.Struct, frozen=True, kw_only=True):
     strict: bool
 
     @property
-    def request(self) -> delivery.Request:
+    def is_mirrored(self) -> bool:
+        """Whether trackers are to hear of it."""
+        return bool(self.log_to or self.sinks)
+
+    @property
+    def options(self) -> dict[str, str]:
+        """What was said about the trackers that are named."""
+        given = {name: getattr(self, name) for name in delivery.OPTIONS}
+        return {name: value for name, value in given.items() if value is not None}
+
+    @property
+    def wishes(self) -> tuple[Wish, ...]:
         """What is asked of the trackers."""
-        options = {name: getattr(self, name) for name in delivery.OPTIONS}
-        return delivery.Request(
-            names=tuple(dict.fromkeys(self.log_to)),
-            options={name: value for name, value in options.items() if value is not None},
-            deadline_s=self.deadline,
-        )
+        if self.sinks is not None:
+            return config.load(self.sinks).wishes
+        return tuple(wishes.named(name, self.options) for name in dict.fromkeys(self.log_to))
 
 
 options: Final = together(
     click.option("--append", type=A_PATH, metavar="JSONL", help="Append the audit to this recorded run."),
     click.option("--telemetry", type=A_PATH, metavar="JSONL", help="As --append, but make the file if need be."),
     click.option("--log-to", multiple=True, metavar="NAME", help="Mirror the run into this tracker; may be repeated."),
+    click.option("--sinks", type=A_PATH, metavar="FILE", help=f"Or into several: {wishes.SINKS_HELP}"),
     click.option("--run", metavar="ID", help="The tracked run to use, as the tracker calls it."),
     click.option("--experiment", metavar="NAME", help="Where a new tracked run goes."),
     click.option("--project", metavar="NAME", help="The same, where the tracker calls it a project."),
@@ -65,9 +77,14 @@ def check(keeping: Keeping, *places: str) -> None:
     """
     if keeping.append and keeping.telemetry:
         raise click.UsageError("give --append or --telemetry, not both")
-    if not keeping.log_to and any(found.is_tracked for found in map(references.parse, places) if found):
+    if not keeping.is_mirrored and any(found.is_tracked for found in map(references.parse, places) if found):
         keeping = msgspec.structs.replace(keeping, tracking_uri=None)  # there it says where the adapter is
-    delivery.check(keeping.request)
+    if keeping.sinks and keeping.log_to:
+        raise click.UsageError("give --log-to or --sinks, not both")
+    if keeping.options and not keeping.log_to:
+        there = "say that in the file" if keeping.sinks else "give --log-to as well"
+        raise click.UsageError(f"{wishes.flags(keeping.options)} says where --log-to goes: {there}")
+    _ = wishes.listed(keeping.sinks) if keeping.sinks else keeping.wishes
 
 
 def journal(place: Fetched, keeping: Keeping) -> landing.Journal | None:
@@ -81,7 +98,7 @@ def journal(place: Fetched, keeping: Keeping) -> landing.Journal | None:
     if keeping.telemetry:
         return landing.at(keeping.telemetry)
     # A place that is not there is the audit's to refuse.
-    if not keeping.log_to or not os.access(place.folder, os.F_OK):
+    if not keeping.is_mirrored or not os.access(place.folder, os.F_OK):
         return None
     return landing.beside(place.folder) if place.is_local else landing.apart(place.shown)
 
@@ -90,7 +107,7 @@ def deliver(landed: landing.Landed, keeping: Keeping, place: Fetched) -> list[de
     """Say where the audit is, and mirror its run into the trackers."""
     what = "Appended the audit to" if landed.added else "The same audit of this adapter is already in"
     output.talk(f"{what} {plain(landed.path)} (run {plain(landed.run_id)})")
-    request = msgspec.structs.replace(keeping.request, runs=place.runs)
+    request = delivery.Request(wishes=keeping.wishes, deadline_s=keeping.deadline, runs=place.runs)
     return delivery.deliver(landed.path, landed.run_id, request)
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from textwrap import shorten
 from typing import Final
 
-import click
 import msgspec
 
 from gradience.cli import output
@@ -16,6 +15,7 @@ from gradience.mirror.child import in_child
 from gradience.mirror.cursor import Delivery
 from gradience.mirror.drain import Outcome
 from gradience.mirror.sink import Tracked
+from gradience.mirror.wish import Wish
 from gradience.report.plain import plain
 
 REASON_WIDTH: Final = 200  # characters of a tracker's own words
@@ -23,19 +23,20 @@ OPTIONS: Final = ("run", "experiment", "tracking_uri", "project", "entity")  # w
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """Which trackers are to hear of a run; `options` are those of the sinks.
+    """Which trackers are to hear of a run.
 
-    `runs` has the tracked run of a sink by the sink's name, where one is meant that nobody named.
+    `runs` has the tracked run of a sink by its type, where one is meant that nobody named.
     """
 
-    names: tuple[str, ...]
-    options: dict[str, str]
+    wishes: tuple[Wish, ...]
     deadline_s: float
     runs: Mapping[str, str] = {}
 
-    def options_of(self, name: str) -> dict[str, str]:
-        """The options of one sink."""
-        return {**({"run": self.runs[name]} if name in self.runs else {}), **self.options}
+    def meant(self, wish: Wish) -> Wish:
+        """A wish with the run that is meant."""
+        if wish.type not in self.runs:
+            return wish
+        return msgspec.structs.replace(wish, options={"run": self.runs[wish.type], **wish.options})
 
 
 class Delivered(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,33 +48,16 @@ class Delivered(msgspec.Struct, frozen=True, kw_only=True):
     error: str | None
 
 
-def check(request: Request) -> None:
-    """Refuse a tracker that is not there, or an option that it does not take, before any work is done.
-
-    Raises:
-        GradienceError: no such sink.
-        click.UsageError: no such option, or options for no sink.
-    """
-    if request.options and not request.names:
-        raise click.UsageError(
-            f"{', '.join(map(_flag, request.options))} says where --log-to goes: give --log-to as well"
-        )
-    for name in request.names:
-        foreign = registry.unknown_options(registry.find(name), dict(request.options))
-        if foreign:
-            raise click.UsageError(f"the sink {name} does not take {', '.join(map(_flag, foreign))}")
-
-
 def deliver(journal: Path, run_id: str, request: Request) -> list[Delivered]:
     """Catch every tracker up with the journal, and say where to look; or what is behind, and what catches up."""
-    return [_deliver(journal, run_id, name, request) for name in request.names]
+    return [_deliver(journal, run_id, request.meant(wish), request.deadline_s) for wish in request.wishes]
 
 
-def _deliver(journal: Path, run_id: str, name: str, request: Request) -> Delivered:
+def _deliver(journal: Path, run_id: str, wish: Wish, deadline_s: float) -> Delivered:
     with _overheard() as remarks:
-        outcome = _outcome(journal, run_id, name, request)
+        outcome = _outcome(journal, run_id, wish, deadline_s)
     done = Delivered(
-        name=name,
+        name=wish.label,
         up_to_date=outcome.state is Delivery.UP_TO_DATE,
         tracked=outcome.runs.get(run_id),
         error=outcome.error,
@@ -81,18 +65,17 @@ def _deliver(journal: Path, run_id: str, name: str, request: Request) -> Deliver
     # What the child said while it tried in vain is in the outcome's error: one line is enough.
     for remark in remarks if done.up_to_date else []:
         output.talk(plain(remark))
-    output.talk(_said(journal, done, outcome, request))
+    output.talk(_said(journal, done, outcome, wish))
     return done
 
 
-def _outcome(journal: Path, run_id: str, name: str, request: Request) -> Outcome:
+def _outcome(journal: Path, run_id: str, wish: Wish, deadline_s: float) -> Outcome:
     """By a process of its own, unless what the sink attaches to lives in this one: a notebook, a training script."""
-    options = request.options_of(name)
-    if hasattr(registry.find(name), "in_process"):
-        sink = registry.load(name, **options)
+    if hasattr(registry.find(wish.type), "in_process"):
+        sink = wish.sink()
         if inhouse.is_home(sink, journal, run_id):
-            return inhouse.deliver(journal, sink, request.deadline_s)
-    return in_child(journal, name, options, request.deadline_s)
+            return inhouse.deliver(journal, sink, deadline_s)
+    return in_child(journal, wish, deadline_s)
 
 
 @contextmanager
@@ -110,15 +93,11 @@ def _overheard() -> Iterator[list[str]]:
         logger.propagate = propagates
 
 
-def _said(journal: Path, done: Delivered, outcome: Outcome, request: Request) -> str:
+def _said(journal: Path, done: Delivered, outcome: Outcome, wish: Wish) -> str:
     if not done.up_to_date:
         why = shorten(plain(outcome.error or "not done at the deadline"), REASON_WIDTH, placeholder="...")
-        mend = plain(catchup.command(journal, done.name, request.options_of(done.name)))
-        return f"{done.name} is behind ({why}). Nothing is lost: catch up with: {mend}"
+        mend = plain(catchup.command(journal, wish))
+        return f"{plain(done.name)} is behind ({why}). Nothing is lost: catch up with: {mend}"
     where = "up to date" if done.tracked is None else output.place(done.tracked)
     refused = f" ({outcome.rejected} lines were refused)" if outcome.rejected else ""
-    return f"{done.name}: {where}{refused}"
-
-
-def _flag(option: str) -> str:
-    return f"--{option.replace('_', '-')}"
+    return f"{plain(done.name)}: {where}{refused}"

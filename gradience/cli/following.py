@@ -30,26 +30,76 @@ LOOK_S: Final = 0.1  # between two looks while it ends
 LEAVE_S: Final = 2.0  # for workers that were ended to be gone
 
 
-def follow(places: Sequence[Path], request: Request) -> int:
+def follow(places: Sequence[Path], requests: Sequence[Request]) -> int:
     """Deliver until SIGTERM or SIGINT; the exit code for it."""
-    watch = Watch(places, Outage(WORKERS + 1), WORKERS, request.state_dir)
-    crew = Crew(request.setup(), watch, WORKERS)
     told = _told_to_leave()
-    lag = _Lag(watch, request)
-    output.talk(f"Following {', '.join(plain(place) for place in places)} -> {request.name}.")
+    services = [_Service(places, request) for request in requests]
     for place in places:
         if not place.exists():
             output.talk(f"{plain(place)} is not there yet.")
-    crew.start()
     try:
+        for service in services:
+            service.start()
         while not _is_told(told):
-            watch.look()
-            lag.tell()
-        _leave(watch, crew, DEADLINE_S if request.deadline_s is None else request.deadline_s)
+            for service in services:
+                service.look()
+        _leave(services, requests[0].deadline_s)
     finally:
-        crew.end()
-    crew.wait(LEAVE_S)
-    return outcome.worst([_result(watched, request) for watched in watch])
+        for service in services:
+            service.end()
+    return outcome.worst([code for service in services for code in service.results()])
+
+
+def _leave(services: Sequence["_Service"], deadline_s: float | None) -> None:
+    limit_s = DEADLINE_S if deadline_s is None else deadline_s
+    output.talk(f"Leaving: what is there is delivered, for at most {limit_s:.0f} s.")
+    for service in services:
+        service.hurry(limit_s)
+    while services:
+        services = [service for service in services if not service.is_over()]
+
+
+class _Service:
+    """One tracker: its journals, and the processes that deliver them."""
+
+    def __init__(self, places: Sequence[Path], request: Request) -> None:
+        self._places = places
+        self._request = request
+        self._watch = Watch(places, Outage(WORKERS + 1), WORKERS, request.state_dir)
+        self._crew = Crew(request.setup(), self._watch, WORKERS)
+        self._lag = _Lag(self._watch, request)
+
+    def start(self) -> None:
+        """Begin."""
+        output.talk(f"Following {', '.join(plain(place) for place in self._places)} -> {self._request.label}.")
+        self._crew.start()
+
+    def look(self) -> None:
+        """Find out what there is to do, and how far it lags."""
+        self._watch.look()
+        self._lag.tell()
+
+    def hurry(self, deadline_s: float) -> None:
+        """Deliver what is there now, and nothing that comes later."""
+        self._watch.look()
+        self._watch.hurry(deadline_s)
+        self._crew.hurry()
+
+    def is_over(self) -> bool:
+        """Whether all of that is done; looks once more, and takes a moment for it."""
+        if not self._watch.is_over():
+            self._watch.look()
+            self._crew.wait(LOOK_S)
+        return self._watch.is_over()
+
+    def end(self) -> None:
+        """End every process."""
+        self._crew.end()
+        self._crew.wait(LEAVE_S)
+
+    def results(self) -> list[int]:
+        """Tell what became of each journal; the exit codes."""
+        return [_result(watched, self._request) for watched in self._watch]
 
 
 def _told_to_leave() -> "SimpleQueue[int]":
@@ -75,16 +125,6 @@ def _is_told(told: "SimpleQueue[int]") -> bool:
     except Empty:
         return False
     return True
-
-
-def _leave(watch: Watch, crew: Crew, deadline_s: float) -> None:
-    output.talk(f"Leaving: what is there is delivered, for at most {deadline_s:.0f} s.")
-    watch.look()
-    watch.hurry(deadline_s)
-    crew.hurry()
-    while not watch.is_over():
-        watch.look()
-        crew.wait(LOOK_S)
 
 
 def _result(watched: Watched, request: Request) -> int:

@@ -175,7 +175,7 @@ def _events(record: AuditRecord, advice: Advice, last_step: int | None) -> Itera
 
 def _create(path: Path, record: AuditRecord, advice: Advice) -> str:
     meta = {**_origin(record.adapter.peft_dir), "created_by": origin.AUDIT}
-    with TelemetryWriter(path, strict=True) as writer:
+    with TelemetryWriter(path, strict=True, sinks=()) as writer:
         writer.run_start(_config(record.adapter), meta=meta)
         for event in _events(record, advice, None):
             writer.log(event.pop("event"), **event)

@@ -25,7 +25,7 @@ def refuse(why: str) -> int:
 def tell(path: Path, outcome: Outcome, request: Request) -> int:
     """Say how the delivery went; the exit code for it."""
     if request.as_json:
-        click.echo(msgspec.json.encode({"journal": str(path), "sink": request.name, **msgspec.to_builtins(outcome)}))
+        click.echo(msgspec.json.encode({"journal": str(path), "sink": request.label, **msgspec.to_builtins(outcome)}))
     else:
         _report(path, outcome, request)
     return 0 if outcome.state is Delivery.UP_TO_DATE else output.BEHIND
@@ -43,10 +43,10 @@ def _report(path: Path, outcome: Outcome, request: Request) -> None:
     parts += [f"{outcome.skipped} there already"] if outcome.skipped else []
     parts += [f"{outcome.unreadable} unreadable"] if outcome.unreadable else []
     parts += ["up to date" if up_to_date else f"{outcome.behind} behind"]
-    output.lines(f"{plain(path)} -> {request.name}: {', '.join(parts)}")
+    output.lines(f"{plain(path)} -> {request.label}: {', '.join(parts)}")
     for run_id, tracked in outcome.runs.items():
         output.lines(f"  {plain(run_id)}: {output.place(tracked)}")
     if not up_to_date:
         why = plain(outcome.error or "the deadline is over")
-        lacks = f"{request.name} lacks {outcome.behind} lines of {plain(path)}"
+        lacks = f"{request.label} lacks {outcome.behind} lines of {plain(path)}"
         output.talk(f"Behind: {lacks} ({why}). {request.catch_up(path)}")

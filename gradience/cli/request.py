@@ -1,6 +1,5 @@
 """What `gradience sync` was asked for, the same for every journal of the command."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -10,28 +9,31 @@ from gradience.mirror.fleet import standing
 from gradience.mirror.fleet.errand import Setup
 from gradience.mirror.fleet.standing import Standing
 from gradience.mirror.sink import Sink
+from gradience.mirror.wish import Wish
+from gradience.report.plain import plain
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """`options` are those of the sink's constructor, and may hold credentials."""
+    """One tracker, and how the journals of the command are to reach it."""
 
-    name: str
-    options: dict[str, str]
-    factory: Callable[..., Sink]
+    wish: Wish
     deadline_s: float | None
     from_start: bool
     state_dir: Path | None
     as_json: bool
 
+    @property
+    def label(self) -> str:
+        """What the tracker is called."""
+        return plain(self.wish.label)
+
     def sink(self) -> Sink:
         """A sink, which is used for one delivery at a time."""
-        return self.factory(**self.options)
+        return self.wish.sink()
 
     def setup(self) -> Setup:
         """What a process that makes such sinks has to know."""
-        return Setup(
-            sink=self.name, options=self.options, state_dir=str(self.state_dir) if self.state_dir is not None else None
-        )
+        return Setup(wish=self.wish, state_dir=str(self.state_dir) if self.state_dir is not None else None)
 
     def standing(self, path: Path) -> Standing:
         """How the tracker stands towards a journal, as far as the cursor tells.
@@ -44,4 +46,4 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
     def catch_up(self, path: Path) -> str:
         """What to do about a tracker that is behind."""
-        return f"Catch up with: {catchup.command(path, self.name, self.options, self.state_dir)}"
+        return f"Catch up with: {catchup.command(path, self.wish, self.state_dir)}"

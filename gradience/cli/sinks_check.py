@@ -11,9 +11,8 @@ from gradience.cli import outcome, output
 from gradience.errors import ConfigError
 from gradience.mirror import config, probing, reason
 from gradience.mirror.config import Config
-from gradience.mirror.drain import BATCH_LINES
 from gradience.mirror.live.spec import Terms
-from gradience.mirror.pace import LONGEST_WAIT_S
+from gradience.mirror.pace import BATCH_LINES, LONGEST_WAIT_S
 from gradience.mirror.probing import Answer, Question, Verdict
 from gradience.mirror.wish import Wish
 from gradience.report.plain import plain

@@ -20,12 +20,16 @@ _HEAD: Final = ("journal", "sink", "state", "delivered", "lag", "rejected", "upd
 _UNITS: Final = ((86_400, "d"), (3_600, "h"), (60, "min"))
 
 
-def status(journals: Iterable[Path], state_dir: Path | None, name: str | None, *, as_json: bool) -> int:
-    """Tell how every target of the journals stands, or those of one sink; the exit code for it."""
+def status(
+    journals: Iterable[Path], state_dir: Path | None, name: str | None, requests: Sequence[Request], *, as_json: bool
+) -> int:
+    """Tell how the targets of the journals stand, all or those of one sink or of requests; the exit code for it."""
     codes, rows = [], []
     for path in journals:
         try:
-            found = [one for one in standing.standings(path, state_dir) if name in (None, one.sink)]
+            found = [request.standing(path) for request in requests] or [
+                one for one in standing.standings(path, state_dir) if name in (None, one.sink)
+            ]
             if not found and not path.exists():
                 raise TelemetryError(f"no such telemetry file: {path}; check the path")
         except GradienceError as error:
@@ -64,7 +68,7 @@ def _forecast(path: Path, request: Request) -> int:
 def _say_forecast(one: Standing, request: Request) -> None:
     known = "" if one.updated or request.from_start else "; the tracker is asked first, as there is no cursor here"
     what = f"{one.behind} lines to send, from line {one.line + 1}{known}" if one.behind else "up to date"
-    output.lines(f"{plain(one.journal)} -> {request.name}: {what}")
+    output.lines(f"{plain(one.journal)} -> {request.label}: {what}")
     _say_runs(one)
 
 

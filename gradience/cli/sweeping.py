@@ -19,7 +19,7 @@ WORKERS: Final = 4  # each holds the tracker's library: some 200 MB with MLflow
 def sweep(journals: Sequence[Path], request: Request) -> int:
     """Deliver every journal; the exit code for all of them."""
     size = min(WORKERS, len(journals))
-    with Meter(journals, request.name) as meter:
+    with Meter(journals, request.label) as meter:
         agenda = Sweep(journals, _terms(request), Outage(size + 1), request.standing, meter.show)
         crew = Crew(request.setup(), agenda, size)
         crew.start()

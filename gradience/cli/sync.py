@@ -2,24 +2,26 @@
 
 import os
 import sys
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 import click
+import msgspec
 
-from gradience.cli import following, outcome, output, standing, sweeping
+from gradience import child_process
+from gradience.cli import following, outcome, output, standing, sweeping, wishes
 from gradience.cli.meter import Meter
 from gradience.cli.path import A_PATH
 from gradience.cli.request import Request
 from gradience.errors import GradienceError
-from gradience.mirror import environment, reason, registry, scrubbed
+from gradience.mirror import child, environment, reason, registry, scrubbed
 from gradience.mirror.drain import Outcome
 from gradience.mirror.fleet import search
 from gradience.mirror.sink import Sink
 from gradience.mirror.sync import PATIENCE_S, sync
 from gradience.mirror.watchdog import Watchdog
+from gradience.mirror.wish import Wish
 from gradience.report.plain import plain
 
 HUNG_S: Final = 30.0  # past deadline or patience: longer than any call that a sink's process_env allows
@@ -28,6 +30,8 @@ HUNG_S: Final = 30.0  # past deadline or patience: longer than any call that a s
 @click.command()
 @click.argument("places", metavar="RUN.jsonl... | DIR", nargs=-1, required=True, type=A_PATH)
 @click.option("--to", "name", metavar="NAME", help="The tracker; `gradience sinks` lists them.")
+@click.option("--sinks", "file", type=A_PATH, metavar="FILE", help=f"{wishes.SINKS_HELP} Each is delivered to in turn.")
+@click.option(child.WISH_OPTION, "asked", is_flag=True, hidden=True)
 @click.option("--tracking-uri", metavar="URI", help="The tracker's address, if its own environment is not to decide.")
 @click.option("--experiment", metavar="NAME", help="Where a run that is not tracked yet is created.")
 @click.option("--project", metavar="NAME", help="The same, where the tracker calls it a project.")
@@ -54,6 +58,8 @@ HUNG_S: Final = 30.0  # past deadline or patience: longer than any call that a s
 def command(
     places: tuple[Path, ...],
     name: str | None,
+    file: Path | None,
+    asked: bool,
     deadline_s: float | None,
     from_start: bool,
     follow: bool,
@@ -69,38 +75,38 @@ def command(
     """
     if follow + dry_run + status > 1:
         raise click.UsageError("--follow, --dry-run and --status exclude each other")
+    wanted = _wanted(name, file, {key: value for key, value in given.items() if value is not None}, asked=asked)
+    requests = [
+        Request(wish=wish, deadline_s=deadline_s, from_start=from_start, state_dir=state_dir, as_json=as_json)
+        for wish in wanted
+    ]
     if status:
-        only = name and getattr(registry.find(name), "name", name)
-        sys.exit(standing.status(_journals(places), state_dir, only, as_json=as_json))
-    if name is None:
-        raise click.UsageError("Missing option '--to': name the tracker; `gradience sinks` lists them")
-    options = {key: value for key, value in given.items() if value is not None}
-    factory = registry.find(name)
-    if foreign := registry.unknown_options(factory, options):
-        flags = ", ".join(f"--{key.replace('_', '-')}" for key in foreign)
-        raise click.UsageError(f"the sink {name} does not take {flags}")
-    request = Request(
-        name=name,
-        options=options,
-        factory=factory,
-        deadline_s=deadline_s,
-        from_start=from_start,
-        state_dir=state_dir,
-        as_json=as_json,
-    )
+        only = getattr(registry.find(name), "name", name) if name else None
+        sys.exit(standing.status(_journals(places), state_dir, only, requests if file else (), as_json=as_json))
+    if not requests:
+        raise click.UsageError("Missing option '--to': name the tracker; `gradience sinks` lists them. Or --sinks FILE")
     if follow:
-        sys.exit(_follow(places, request))
-    if dry_run:
-        sys.exit(standing.forecast(_journals(places), request))
+        sys.exit(_follow(places, requests))
     journals = _journals(places)
-    if len(journals) > 1 and "run" in options:
-        raise click.UsageError("--run names one tracked run, and there are several journals: give one of them")
-    code = (
-        sweeping.sweep(journals, request)
-        if len(journals) > 1
-        else outcome.worst(map(partial(_deliver, request), journals))
-    )
-    sys.exit(code)
+    if dry_run:
+        sys.exit(outcome.worst([standing.forecast(journals, request) for request in requests]))
+    if len(journals) > 1 and (who := _names_run(requests)):
+        raise click.UsageError(f"{who} names one tracked run, and there are several journals: give one of them")
+    if len(journals) == len(requests) == 1:
+        sys.exit(_deliver(requests[0], journals[0]))
+    # Each tracker's library stays in processes of its own: one that hangs costs the others nothing.
+    sys.exit(outcome.worst([sweeping.sweep(journals, request) for request in requests if journals]))
+
+
+def _wanted(name: str | None, file: Path | None, options: Mapping[str, str], *, asked: bool) -> Sequence[Wish]:
+    if asked:
+        return [msgspec.json.decode(child_process.told(), type=Wish)]
+    if file is None:
+        return [wishes.named(name, options)] if name is not None else []
+    if name is not None or options:
+        given = "--to" if name is not None else wishes.flags(options)
+        raise click.UsageError(f"{given} does not go together with --sinks: the file says where")
+    return wishes.listed(file)
 
 
 def _journals(places: Sequence[Path]) -> tuple[Path, ...]:
@@ -114,12 +120,18 @@ def _journals(places: Sequence[Path]) -> tuple[Path, ...]:
     return found.journals
 
 
-def _follow(places: Sequence[Path], request: Request) -> int:
-    if request.from_start:
+def _follow(places: Sequence[Path], requests: Sequence[Request]) -> int:
+    if requests[0].from_start:
         raise click.UsageError("--follow goes on where the tracker stands: do --from-start without it, once")
-    if "run" in request.options and (len(places) > 1 or places[0].is_dir()):
-        raise click.UsageError("--run names one tracked run: give one journal with it")
-    return following.follow(places, request)
+    if (who := _names_run(requests)) and (len(places) > 1 or places[0].is_dir()):
+        raise click.UsageError(f"{who} names one tracked run: give one journal with it")
+    return following.follow(places, requests)
+
+
+def _names_run(requests: Sequence[Request]) -> str | None:
+    """What names a tracked run, if anything does."""
+    naming = (one.wish for one in requests if "run" in one.wish.options)
+    return next((f"`run` in {plain(wish.source)}" if wish.source else "--run" for wish in naming), None)
 
 
 def _deliver(request: Request, path: Path) -> int:
@@ -134,7 +146,7 @@ def _sync(path: Path, sink: Sink, request: Request) -> Outcome:
     environment.enter(sink.process_env)
     limit_s = HUNG_S + (PATIENCE_S if request.deadline_s is None else request.deadline_s)
     watchdog = Watchdog(limit_s, lambda: _hung(path, limit_s, request))
-    meter = Meter([path], request.name)
+    meter = Meter([path], request.label)
 
     def progress(line: int) -> None:
         if request.deadline_s is None:
@@ -145,6 +157,7 @@ def _sync(path: Path, sink: Sink, request: Request) -> Outcome:
         return sync(
             path,
             sink,
+            tempo=request.wish.tempo(),
             deadline_s=request.deadline_s,
             patience_s=PATIENCE_S if request.deadline_s is None else None,
             from_start=request.from_start,
@@ -154,7 +167,7 @@ def _sync(path: Path, sink: Sink, request: Request) -> Outcome:
 
 
 def _hung(path: Path, limit_s: float, request: Request) -> None:
-    output.talk(f"Behind: {request.name} did not answer for {limit_s:.0f} s, given up. {request.catch_up(path)}")
+    output.talk(f"Behind: {request.label} did not answer for {limit_s:.0f} s, given up. {request.catch_up(path)}")
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(output.BEHIND)

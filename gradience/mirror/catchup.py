@@ -2,23 +2,27 @@
 
 import re
 import shlex
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from gradience.mirror import reason
+from gradience.mirror.wish import Wish
 
 _USER_INFO: Final = re.compile(r"(?<=://)[^/\s?#]+@")
 
 
-def command(
-    journal: Path, sink: str, options: Mapping[str, Any], state_dir: Path | None = None, *, from_start: bool = False
-) -> str:
+def command(journal: Path, wish: Wish, state_dir: Path | None = None, *, from_start: bool = False) -> str:
     """What to type. Credentials are left out: trackers take them from the environment or a file of their own, too."""
-    flags = [part for key, value in options.items() for part in (f"--{key.replace('_', '-')}", _open(str(value)))]
     state = ["--state-dir", str(state_dir)] if state_dir is not None else []
     anew = ["--from-start"] if from_start else []
-    return shlex.join(["gradience", "sync", str(journal), "--to", sink, *flags, *state, *anew])
+    return shlex.join(["gradience", "sync", str(journal), *_where(wish), *state, *anew])
+
+
+def _where(wish: Wish) -> list[str]:
+    if wish.source is not None:
+        return ["--sinks", wish.source]
+    flags = [part for key, value in wish.options.items() for part in (f"--{key.replace('_', '-')}", _open(str(value)))]
+    return ["--to", wish.type, *flags]
 
 
 def _open(value: str) -> str:

@@ -3,9 +3,8 @@
 import logging
 import subprocess
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
-from typing import IO
+from typing import IO, Final
 
 import msgspec
 
@@ -13,14 +12,16 @@ from gradience import child_process
 from gradience.errors import InputError
 from gradience.mirror.cursor import Delivery
 from gradience.mirror.drain import Outcome
+from gradience.mirror.wish import Wish
 
 log = logging.getLogger("gradience.mirror")
 
-OVERTIME_S = 45.0  # past the deadline: a slow start, a last call under way, the child's own watchdog
+WISH_OPTION: Final = "--wish-on-stdin"  # of `gradience sync`; for nobody to type
+OVERTIME_S: Final = 45.0  # past the deadline: a slow start, a last call under way, the child's own watchdog
 
 
-def in_child(path: Path, name: str, options: Mapping[str, str], deadline_s: float) -> Outcome:
-    """Catch the sink `name` up with a journal within a deadline; `options` are its constructor's.
+def in_child(path: Path, wish: Wish, deadline_s: float) -> Outcome:
+    """Catch a sink up with a journal within a deadline.
 
     A child that does not end is killed; what it had delivered stays delivered.
 
@@ -29,13 +30,14 @@ def in_child(path: Path, name: str, options: Mapping[str, str], deadline_s: floa
     """
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:  # a pipe would wait for grandchildren too
         child = subprocess.Popen(
-            _command(path, name, options, deadline_s),
-            stdin=subprocess.DEVNULL,
+            [*child_process.PYTHON, "-m", "gradience", *_asked(path, deadline_s)],
+            stdin=subprocess.PIPE,
             stdout=out,
             stderr=err,
             start_new_session=True,
         )
         try:
+            child_process.tell(child, msgspec.json.encode(wish))
             code = child.wait(deadline_s + OVERTIME_S)
         except subprocess.TimeoutExpired:
             return Outcome(state=Delivery.UNAVAILABLE, error=f"no answer within {deadline_s + OVERTIME_S:.0f} s")
@@ -44,10 +46,8 @@ def in_child(path: Path, name: str, options: Mapping[str, str], deadline_s: floa
         return _outcome(code, _text(out), _text(err))
 
 
-def _command(path: Path, name: str, options: Mapping[str, str], deadline_s: float) -> list[str]:
-    flags = [part for key, value in options.items() for part in (f"--{key.replace('_', '-')}", value)]
-    sync = ["sync", "--to", name, "--json", "--deadline", str(deadline_s), *flags, "--", str(path)]
-    return [*child_process.PYTHON, "-m", "gradience", *sync]
+def _asked(path: Path, deadline_s: float) -> list[str]:
+    return ["sync", WISH_OPTION, "--json", "--deadline", str(deadline_s), "--", str(path)]
 
 
 def _outcome(code: int, out: str, err: str) -> Outcome:

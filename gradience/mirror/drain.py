@@ -24,7 +24,6 @@ from gradience.mirror.tail import Tail
 
 log = logging.getLogger("gradience.mirror")
 
-BATCH_LINES = 2000  # a few requests of a tracker's API, some 300 kB: little to repeat, little said beside it
 TRIES = 3  # a fault of no known kind is the batch's own when it comes this often in a row
 
 
@@ -113,7 +112,7 @@ class _Drain:
 
     def _loop(self) -> None:
         while True:
-            block = self._tail.read(BATCH_LINES)
+            block = self._tail.read(self._pace.batch_lines)
             if not block:
                 self._ledger.note(Delivery.UP_TO_DATE)
                 self._ledger.save()

@@ -10,12 +10,22 @@ import msgspec
 
 log = logging.getLogger("gradience.mirror")
 
+BATCH_LINES = 2000  # a few requests of a tracker's API, some 300 kB: little to repeat, little said beside it
+POLL_S = 1.0  # between two looks for more at the end of a file that grows
 FIRST_WAIT_S = 0.5
 LONGEST_WAIT_S = 60.0
 REPEAT_S = 60.0  # a failure that goes on is said this often
 
 
-class Pace(msgspec.Struct, frozen=True, kw_only=True):
+class Tempo(msgspec.Struct, frozen=True, kw_only=True):
+    """How a tracker is delivered to, whoever does it: lines at once, time they gather, longest wait in an outage."""
+
+    batch_lines: int = BATCH_LINES
+    poll_s: float = POLL_S
+    longest_wait_s: float = LONGEST_WAIT_S
+
+
+class Pace(Tempo, frozen=True, kw_only=True):
     """The bounds of one drain; time and chance come in here.
 
     `deadline_s` bounds the whole drain, `patience_s` the time without any progress; the last attempt begins before
@@ -27,7 +37,6 @@ class Pace(msgspec.Struct, frozen=True, kw_only=True):
     patience_s: float | None = None
     stop: Callable[[], bool] = lambda: False
     follow: Callable[[], bool] = lambda: False
-    poll_s: float = 1.0
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], object] = time.sleep
     jitter: Callable[[], float] = random.random
@@ -76,10 +85,10 @@ class Endurance:
     def _left(self) -> float:
         bounds = ((self._began, self._pace.deadline_s), (self._progress, self._pace.patience_s))
         ends = [since + bound for since, bound in bounds if bound is not None]
-        return min(ends) - self._pace.clock() if ends else LONGEST_WAIT_S
+        return min(ends) - self._pace.clock() if ends else math.inf
 
     def _wait(self) -> float:
-        longest = min(FIRST_WAIT_S * 2.0 ** min(self._failures - 1, 10), LONGEST_WAIT_S)
+        longest = min(FIRST_WAIT_S * 2.0 ** min(self._failures - 1, 10), self._pace.longest_wait_s)
         return longest * (0.5 + 0.5 * self._pace.jitter())
 
     def _may_say(self, what: str) -> bool:

@@ -59,6 +59,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     advised: int | None = None  # the highest step that a recommendation before this batch spoke about
     nonfinite: frozenset[str] = frozenset()  # metrics of this run that were non-finite before this batch
     ended: bool = False  # this run had come to its end before this batch, and not gone on
+    names: Mapping[str, str] = {}  # what to call metrics that are not to have the name of `view`
 
 
 class Sink(Protocol):

@@ -14,7 +14,7 @@ from gradience.mirror.cursor import Cursor, CursorFile, Delivery, cursors, lock_
 from gradience.mirror.drain import Outcome, drain
 from gradience.mirror.ending import let_go
 from gradience.mirror.groups import parse
-from gradience.mirror.pace import Endurance, Pace
+from gradience.mirror.pace import Endurance, Pace, Tempo
 from gradience.mirror.sink import Sink
 from gradience.vnext import journal, lock
 
@@ -28,6 +28,7 @@ def sync(
     path: Path,
     sink: Sink,
     *,
+    tempo: Tempo = Tempo(),  # noqa: B008 - a frozen record
     deadline_s: float | None = None,
     patience_s: float | None = PATIENCE_S,
     from_start: bool = False,
@@ -49,7 +50,7 @@ def sync(
     _check(path)
     sink = memory.recall(path, sink, state_dir)
     store = CursorFile(path, sink.name, sink.target, state_dir)
-    pace = Pace(deadline_s=deadline_s, patience_s=patience_s, stop=stop)
+    pace = Pace(**msgspec.structs.asdict(tempo), deadline_s=deadline_s, patience_s=patience_s, stop=stop)
     began = pace.clock()
     queue = _Queue(path, store, state_dir, pace, from_start, progress)
     try:

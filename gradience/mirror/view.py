@@ -24,6 +24,7 @@ RUN_ID_TAG: Final = "gradience.run_id"
 CURSOR_TAG: Final = "gradience.cursor"
 ADVICE_STEP_TAG: Final = "gradience.advice_step"
 _RESERVED: Final = (RUN_ID_TAG, CURSOR_TAG)
+_NONFINITE: Final = "gradience.nonfinite."
 
 _UNFOLDED: Final = ("by_type",)  # a level of the audit that its children do without: lora_audit/attn/...
 # Facts for an artifact, no curves: a value for each module or layer would be hundreds of charts.
@@ -39,6 +40,7 @@ _DETAILS: Final = (
 )  # fmt: skip
 _LEFT_OUT: Final = {"lora_audit": frozenset((*_TABLES, *_DETAILS))}
 _NOTHING: Final[frozenset[str]] = frozenset()
+_NO_NAMES: Final[Mapping[str, str]] = {}
 _COLONS: Final = 5  # one after each key of the envelope
 _STEP_KEYS: Final = frozenset((*ENVELOPE, *TrainStep.__struct_fields__))
 
@@ -66,8 +68,11 @@ def points(record: Record) -> list[Point]:
 
 
 def rows(batch: Batch) -> Iterator[Row]:
-    """Every number of a batch, line by line; `alerts/<severity>` is how many alerts the run had by then."""
-    counts = dict(batch.alerts)
+    """Every number of a batch, line by line; `alerts/<severity>` is how many alerts the run had by then.
+
+    Metrics have the names that the batch gives them.
+    """
+    counts, names = dict(batch.alerts), batch.names
     for record in batch.records:
         values = dict(_values(record))
         event = record.event
@@ -75,7 +80,7 @@ def rows(batch: Batch) -> Iterator[Row]:
             severity = event.severity.value
             counts[severity] = counts.get(severity, 0) + 1
             values[f"alerts/{severity}"] = float(counts[severity])
-        yield Row(record, values)
+        yield Row(record, {names.get(key, key): value for key, value in values.items()} if names else values)
 
 
 def batch_points(batch: Batch) -> list[Point]:
@@ -108,7 +113,7 @@ def nonfinite(record: Record) -> dict[str, str]:
     return {key: spelling(value) for key, value in _values(record) if not math.isfinite(value)}
 
 
-def tags(record: Record) -> dict[str, str]:
+def tags(record: Record, names: Mapping[str, str] = _NO_NAMES) -> dict[str, str]:
     """The tags of a line taken alone, each one printable line; `batch_tags` knows which of them still stand."""
     event = record.event
     if isinstance(event, Alert):
@@ -116,7 +121,8 @@ def tags(record: Record) -> dict[str, str]:
         return {plain(f"gradience.alert.{event.code or 'unnamed'}"): plain(said)}
     if isinstance(event, RecommendationEvent):
         return _advice_tags(record)
-    return {plain(f"gradience.nonfinite.{key}"): f"{kind}{_at(event.step)}" for key, kind in nonfinite(record).items()}
+    broken = {names.get(key, key): kind for key, kind in nonfinite(record).items()}
+    return {plain(f"{_NONFINITE}{key}"): f"{kind}{_at(event.step)}" for key, kind in broken.items()}
 
 
 def batch_tags(batch: Batch) -> dict[str, str]:
@@ -126,13 +132,13 @@ def batch_tags(batch: Batch) -> dict[str, str]:
     newer one.
     """
     found = {RUN_ID_TAG: batch.records[0].event.run_id}
-    seen = {plain(f"gradience.nonfinite.{key}") for key in batch.nonfinite}
+    seen = {plain(f"{_NONFINITE}{batch.names.get(key, key)}") for key in batch.nonfinite}
     standing = advice(batch)
     for record in batch.records:
         if record is not standing and is_advice(record):
             continue
-        fresh = {key: value for key, value in tags(record).items() if key not in seen}
-        seen.update(key for key in fresh if key.startswith("gradience.nonfinite."))
+        fresh = {key: value for key, value in tags(record, batch.names).items() if key not in seen}
+        seen.update(key for key in fresh if key.startswith(_NONFINITE))
         found.update(fresh)
     return found
 

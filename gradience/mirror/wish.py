@@ -6,6 +6,8 @@ import msgspec
 from msgspec import Meta
 
 from gradience.mirror import registry
+from gradience.mirror.pace import BATCH_LINES, LONGEST_WAIT_S, POLL_S, Tempo
+from gradience.mirror.selection import Choice, select
 from gradience.mirror.sink import Sink
 
 DAY_S: Final = 86_400.0
@@ -62,4 +64,14 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
         Raises:
             GradienceError: it is not installed, or does not take an option.
         """
-        return self.made or registry.load(self.type, **{**inherited, **self.options})
+        made = self.made or registry.load(self.type, **{**inherited, **self.options})
+        choice = Choice(events=self.events, rename=self.rename, close_timeout_s=self.close_timeout_s)
+        return select(made, choice)
+
+    def tempo(self, poll_s: float = POLL_S) -> Tempo:
+        """How the sink is delivered to; `poll_s` stands where nothing is said about it."""
+        return Tempo(
+            batch_lines=self.batch_lines or BATCH_LINES,
+            poll_s=self.flush_interval_s or poll_s,
+            longest_wait_s=self.retry_max_s or LONGEST_WAIT_S,
+        )

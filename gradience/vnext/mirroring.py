@@ -3,9 +3,11 @@
 Recording never waits for a mirror: it reads the telemetry file by itself.
 """
 
-from collections.abc import Sequence
+import os
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
+
+SINKS_VARIABLE: Final = "GRADIENCE_SINKS"  # the path of a YAML file, or names with commas between them
 
 
 class Mirror(Protocol):
@@ -21,13 +23,16 @@ class Mirror(Protocol):
         """
 
 
-def mirror(path: Path, sinks: Sequence[Any], host: str, state_dir: Path | None, timeout_s: float) -> Mirror | None:
+def mirror(path: Path, sinks: Any, host: str, state_dir: Path | None, timeout_s: float) -> Mirror | None:
     """The mirror of a telemetry file, None without sinks; nothing is started yet.
+
+    `sinks` of None are those that the environment names, in `GRADIENCE_SINKS`.
 
     Raises:
         GradienceError: A sink is not installed, does not take an option, or cannot be hosted here.
         TypeError, ValueError: An argument makes no sense.
     """
+    sinks = os.environ.get(SINKS_VARIABLE) if sinks is None else sinks
     if not sinks:
         return None
     from gradience.mirror.live.recording import LiveMirror

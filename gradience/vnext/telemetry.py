@@ -37,8 +37,9 @@ class TelemetryWriter:
     TextViolationError with `on_text_violation="raise"`; `allow_text=True` (or a limit of None) lets it pass. Secrets
     are masked always.
 
-    `sinks` are the trackers that the run is mirrored to while it is recorded: names (`"mlflow"`) or mappings
-    (`{"type": "mlflow", "tracking_uri": ...}`), each delivered to by a process of its own (`host="process"`); with
+    `sinks` are the trackers that the run is mirrored to while it is recorded: the path of a YAML file, or a list of
+    names (`"mlflow"`) and mappings (`{"type": "mlflow", "tracking_uri": ...}`); those of `GRADIENCE_SINKS` if nothing
+    is given, none for an empty list. Each is delivered to by a process of its own (`host="process"`); with
     `host="thread"` by a thread of this one, which takes sink objects too. `close` waits `close_timeout_s` seconds for
     them, and says what is behind and how to catch up.
 
@@ -63,7 +64,7 @@ class TelemetryWriter:
         on_text_violation: Literal["redact", "raise"] = "redact",
         strict: bool = False,
         state_dir: str | Path | None = None,
-        sinks: Sequence[Any] = (),
+        sinks: Sequence[Any] | str | Path | None = None,
         host: Literal["process", "thread"] = "process",
         close_timeout_s: float = 30.0,
     ) -> None:

@@ -3,13 +3,13 @@
 import msgspec
 
 from gradience.mirror.drain import Outcome
+from gradience.mirror.wish import Wish
 
 
 class Setup(msgspec.Struct, frozen=True, kw_only=True):
-    """The first word to a worker. `sink` is a name as `registry.find` takes it; `options` may hold credentials."""
+    """The first word to a worker."""
 
-    sink: str
-    options: dict[str, str] = {}
+    wish: Wish
     state_dir: str | None = None
 
 
@@ -18,7 +18,7 @@ class Errand(msgspec.Struct, frozen=True, kw_only=True, tag="errand"):
 
     A `passing` errand leaves a target alone to which another process delivers, instead of waiting for it. One that
     may `linger` waits at the end of the file for more, for as long as its patience lasts. With `abandoned` the recorder
-    is known to be gone: a run without an end is ended as failed.
+    is known to be gone: a run without an end is ended as failed. `confirm` is that of `sync`.
     """
 
     journal: str
@@ -28,6 +28,7 @@ class Errand(msgspec.Struct, frozen=True, kw_only=True, tag="errand"):
     passing: bool = False
     linger: bool = False
     abandoned: bool = False
+    confirm: bool = False
 
 
 class Hurry(msgspec.Struct, frozen=True, tag="hurry"):

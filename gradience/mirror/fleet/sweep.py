@@ -82,6 +82,7 @@ class Sweep:
                 deadline_s=left_s,
                 patience_s=SHORT_S if self._outage.is_suspected else self._terms.patience_s,
                 from_start=self._terms.from_start,
+                confirm=len(self._journals) == 1,  # hundreds with nothing to send are not asked about one by one
             )
 
     def is_over(self) -> bool:

@@ -12,10 +12,8 @@ from gradience.mirror.cursor import CursorFile, Delivery
 from gradience.mirror.drain import Outcome, drain
 from gradience.mirror.ending import fail, let_go
 from gradience.mirror.fleet import abandonment
-from gradience.mirror.pace import Pace
+from gradience.mirror.pace import Pace, Tempo
 from gradience.mirror.sink import Sink
-
-POLL_S = 1.0
 
 
 def visit(
@@ -50,7 +48,13 @@ def visit(
 
 
 def pace(
-    *, deadline_s: float | None, patience_s: float | None, stop: Callable[[], bool], linger: Callable[[], bool]
+    tempo: Tempo,
+    *,
+    deadline_s: float | None,
+    patience_s: float | None,
+    stop: Callable[[], bool],
+    linger: Callable[[], bool],
 ) -> Pace:
     """The pace of a visit: it may be told to stop, or to wait for more at the end of the file."""
-    return Pace(deadline_s=deadline_s, patience_s=patience_s, stop=stop, follow=linger, poll_s=POLL_S, sleep=time.sleep)
+    bounds = msgspec.structs.asdict(tempo)
+    return Pace(**bounds, deadline_s=deadline_s, patience_s=patience_s, stop=stop, follow=linger, sleep=time.sleep)

@@ -18,7 +18,7 @@ import msgspec
 
 from gradience import child_process
 from gradience.errors import GradienceError
-from gradience.mirror import environment, reason, registry, scrubbed
+from gradience.mirror import environment, reason, scrubbed
 from gradience.mirror.fleet.errand import Answer, Busy, Done, Errand, Hurry, Moved, Refused, Remark, Said, Setup, Told
 from gradience.mirror.fleet.visit import pace, visit
 from gradience.mirror.sync import sync
@@ -89,25 +89,27 @@ class Worker:
             return Refused(reason.of(error))
 
     def _sync(self, errand: Errand) -> Answer:
-        sink = registry.load(self._setup.sink, **self._setup.options)
+        sink = self._setup.wish.sink()
         environment.enter(sink.process_env)
         outcome = sync(
             Path(errand.journal),
             sink,
+            tempo=self._setup.wish.tempo(),
             deadline_s=errand.deadline_s,
             patience_s=errand.patience_s,
             from_start=errand.from_start,
             state_dir=self._state_dir,
-            confirm=False,  # hundreds of runs with nothing to send are not asked about one by one
+            confirm=errand.confirm,
             progress=self._moved,
             stop=self._stopped.is_set,
         )
         return Done(outcome)
 
     def _visit(self, errand: Errand) -> Answer:
-        sink = registry.load(self._setup.sink, **self._setup.options)
+        sink = self._setup.wish.sink()
         environment.enter(sink.process_env)
         bounds = pace(
+            self._setup.wish.tempo(),
             deadline_s=errand.deadline_s,
             patience_s=errand.patience_s,
             stop=self._stopped.is_set,

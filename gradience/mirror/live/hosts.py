@@ -70,7 +70,7 @@ class Sidecar:
 
     def start(self) -> None:
         """Start the process; the spec goes to its stdin, what it says to its log."""
-        command = [sys.executable, "-c", _PROGRAM, self._spec.sink, self._spec.journal]
+        command = [sys.executable, "-c", _PROGRAM, self._spec.wish.label, self._spec.journal]
         with private.open(_not_long(self._log), "ab") as log_file, _no_forks:
             process = subprocess.Popen(
                 command,

@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
+
 from gradience.errors import InputError
 from gradience.mirror import catchup, config, reason
 from gradience.mirror.cursor import Cursor, CursorFile
@@ -25,6 +27,13 @@ HOSTS: Final = ("process", "thread")
 TERMS: Final = Terms()
 
 
+class _Supervised(msgspec.Struct, frozen=True):
+    """A drain, and how long the end of the recording waits for it."""
+
+    supervisor: Supervisor
+    timeout_s: float
+
+
 class LiveMirror:
     """One live drain for each sink, from the first event on.
 
@@ -33,7 +42,7 @@ class LiveMirror:
         TypeError, ValueError: an argument makes no sense.
     """
 
-    def __init__(self, path: Path, sinks: Sequence[Any], host: str, state_dir: Path | None, timeout_s: float) -> None:
+    def __init__(self, path: Path, sinks: Any, host: str, state_dir: Path | None, timeout_s: float) -> None:
         if host not in HOSTS:
             raise ValueError(f"host is {host!r}: it takes 'process' or 'thread'")
         if not timeout_s >= 0:
@@ -43,11 +52,14 @@ class LiveMirror:
         self._state_dir = state_dir and state_dir.expanduser().absolute()
         self._timeout_s = timeout_s
         self._in_house = host == "thread"
-        self._wishes = config.given(sinks).wishes
-        self._supervisors: list[Supervisor] = []
+        found = config.read(sinks)
+        self._wishes = found.wishes
+        self._supervised: list[_Supervised] = []
         self._pid = os.getpid()
         if not self._in_house:
             _check_processes(self._wishes)
+        for remark in found.remarks:
+            log.warning("%s", remark)
 
     def begin(self, run_id: str) -> None:
         """Start a drain for each sink; one that cannot be started is said, and costs the others nothing."""
@@ -68,11 +80,11 @@ class LiveMirror:
         self._each(Supervisor.close if self._in_house else Supervisor.catch_up)
 
     def _each(self, act: Callable[[Supervisor, float], object]) -> None:
-        supervisors, self._supervisors = self._supervisors, []
-        until = time.monotonic() + self._timeout_s
-        for supervisor in supervisors if os.getpid() == self._pid else ():
+        supervised, self._supervised = self._supervised, []
+        now = time.monotonic()
+        for one in supervised if os.getpid() == self._pid else ():
             try:
-                act(supervisor, until)
+                act(one.supervisor, now + one.timeout_s)
             except Exception as error:  # noqa: BLE001, PERF203 - the boundary to training: its end is not ours to spoil
                 log.warning("mirroring of %s did not end in order: %s", self._path, reason.of(error))
 
@@ -81,10 +93,11 @@ class LiveMirror:
             supervisor = self._supervisor(wanted, run_id)
             supervisor.start()
         except Exception as error:  # noqa: BLE001 - the boundary to training: a mirror must not end a run
-            why, mend = reason.of(error), self._catch_up(wanted, {}, run_id, None)
+            why, mend = reason.of(error), self._catch_up(wanted, run_id, None)
             log.warning("%s: not mirrored: %s; catch up with: %s", wanted.label, why, mend)
         else:
-            self._supervisors.append(supervisor)
+            own_s = wanted.close_timeout_s
+            self._supervised.append(_Supervised(supervisor, self._timeout_s if own_s is None else own_s))
 
     def _supervisor(self, wanted: Wish, run_id: str) -> Supervisor:
         inherited = _inherited(wanted.sink())
@@ -92,17 +105,16 @@ class LiveMirror:
         store = CursorFile(self._place, sink.name, sink.target, self._state_dir)
         spec = Spec(
             journal=str(self._place),
-            sink=wanted.type,
-            options={**inherited, **wanted.options},
+            wish=msgspec.structs.replace(wanted, options={**inherited, **wanted.options}),
             state_dir=str(self._state_dir) if self._state_dir else None,
             recorder=os.getpid(),
             terms=TERMS,
         )
         news = News(
             store,
-            sink.name,
+            wanted.name or sink.name,
             run_id,
-            lambda cursor: self._catch_up(wanted, spec.options, run_id, cursor),
+            lambda cursor: self._catch_up(spec.wish, run_id, cursor),
             in_house=self._in_house,
         )
         return Supervisor(self._host(spec, store, sink), store, self._place, news)
@@ -110,13 +122,15 @@ class LiveMirror:
     def _host(self, spec: Spec, store: CursorFile, sink: Sink) -> Host:
         return Thread(spec, store, sink) if self._in_house else Sidecar(spec, store, os.environ, Path.cwd())
 
-    def _catch_up(self, wanted: Wish, options: Mapping[str, Any], run_id: str, cursor: Cursor | None) -> str:
+    def _catch_up(self, wanted: Wish, run_id: str, cursor: Cursor | None) -> str:
         """The command for `sync`, where a run that is active here has to be named as long as nothing leads to it."""
-        typed = {key: value for key, value in options.items() if key != "active_run"}
-        if "active_run" in options and not (cursor and run_id in cursor.tracked):
-            typed.setdefault("run", options["active_run"])
+        options = {key: value for key, value in wanted.options.items() if key != "active_run"}
+        if (active := wanted.options.get("active_run")) and not (cursor and run_id in cursor.tracked):
+            options.setdefault("run", active)
+            wanted = msgspec.structs.replace(wanted, source=None)
         anew = cursor is not None and cursor.replaced
-        return catchup.command(self._path, wanted.type, typed, self._state_dir, from_start=anew)
+        wanted = msgspec.structs.replace(wanted, options=options)
+        return catchup.command(self._path, wanted, self._state_dir, from_start=anew)
 
 
 def _inherited(sink: Sink) -> Mapping[str, str]:

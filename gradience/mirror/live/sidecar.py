@@ -15,7 +15,7 @@ import msgspec
 
 from gradience import child_process
 from gradience.errors import GradienceError
-from gradience.mirror import environment, reason, registry, scrubbed
+from gradience.mirror import environment, reason, scrubbed
 from gradience.mirror.cursor import CursorFile, Delivery
 from gradience.mirror.live.follow import follow, note
 from gradience.mirror.live.spec import Spec
@@ -42,15 +42,15 @@ def _code(spec: Spec) -> int:
     try:
         return _serve(spec)
     except GradienceError as error:
-        log.error("%s: %s", spec.sink, reason.of(error))  # noqa: TRY400 - it says what to do; a trace would hide that
+        log.error("%s: %s", spec.wish.label, reason.of(error))  # noqa: TRY400 - it says what to do; a trace would hide that
         return PARKED
     except Exception:
-        log.exception("%s: delivery failed", spec.sink)  # here, where secrets in the trace are masked
+        log.exception("%s: delivery failed", spec.wish.label)  # here, where secrets in the trace are masked
         return 1
 
 
 def _serve(spec: Spec) -> int:
-    sink = registry.load(spec.sink, **spec.options)
+    sink = spec.wish.sink()
     store = CursorFile(spec.path, sink.name, sink.target, spec.state)
     environment.enter(sink.process_env)
     watchdog = Watchdog(spec.terms.call_s, lambda: _renew(spec, sink, store, vigil))

@@ -1,9 +1,10 @@
 """What a live drain is told when it starts: for which journal, into which tracker, on whose behalf."""
 
 from pathlib import Path
-from typing import Any
 
 import msgspec
+
+from gradience.mirror.wish import Wish
 
 
 class Terms(msgspec.Struct, frozen=True, kw_only=True):
@@ -18,11 +19,10 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Spec(msgspec.Struct, frozen=True, kw_only=True):
-    """One live drain. `sink` is a name as `registry.find` takes it; `options` may hold credentials."""
+    """One live drain."""
 
     journal: str  # absolute path
-    sink: str
-    options: dict[str, Any] = {}
+    wish: Wish
     state_dir: str | None = None
     recorder: int  # the pid of the process that records
     terms: Terms = Terms()

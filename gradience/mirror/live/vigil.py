@@ -4,6 +4,8 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+import msgspec
+
 from gradience.errors import TelemetryError
 from gradience.mirror.live import presence
 from gradience.mirror.live.presence import Presence
@@ -27,6 +29,7 @@ class Vigil:
         self._lock = state.folder(spec.path, spec.state) / state.RECORDER_LOCK
         self._recorder = spec.recorder
         self._terms = spec.terms
+        self._tempo = spec.wish.tempo(spec.terms.poll_s)
         self._heard = heard
         self._gone_since: float | None = spec.idle_since
         self._told_at: float | None = None
@@ -37,7 +40,7 @@ class Vigil:
     @property
     def pace(self) -> Pace:
         """For a drain that this vigil governs."""
-        return Pace(stop=self.stop, follow=self.follow, poll_s=self._terms.poll_s, sleep=self.sleep)
+        return Pace(**msgspec.structs.asdict(self._tempo), stop=self.stop, follow=self.follow, sleep=self.sleep)
 
     @property
     def told(self) -> bool:
