@@ -28,12 +28,12 @@ from gradience.cli.audit_gate import Gate
 from gradience.cli.audit_input import Input
 from gradience.cli.audit_keep import Keeping
 from gradience.cli.audit_view import View
-from gradience.cli.options import taken
+from gradience.cli.options import Sectioned, taken
 from gradience.policy.advice import advise
 from gradience.policy.audit_rules import GATES, RULES
 
 
-@click.command()
+@click.command(cls=Sectioned)
 @audit_input.options
 @audit_view.options
 @audit_keep.options

@@ -45,6 +45,7 @@ options: Final = together(
     ),
     click.option("--address", metavar="tcp://HOST:PORT", help="The scheduler of the Dask cluster."),
     click.option("--no-cache", is_flag=True, help="Measure every adapter again, and keep nothing."),
+    title="Several adapters",
 )
 
 

@@ -57,6 +57,7 @@ options: Final = together(
         metavar="DIR|REF|JSON",
         help="Compare with this adapter, or with what --json printed of it; see --fail-on regression.",
     ),
+    title="What it is held against",
 )
 
 

@@ -47,6 +47,7 @@ options: Final = together(
         metavar="DIR|ID",
         help="Set the updates against the weights of this model: a directory, or org/name or hf://org/name on the Hub.",
     ),
+    title="What is measured",
 )
 
 

@@ -65,6 +65,7 @@ options: Final = together(
     click.option("--tracking-uri", metavar="URI", help="The tracker's address."),
     click.option("--deadline", type=click.FloatRange(0), default=DEADLINE_S, show_default=True, metavar="SECONDS"),
     click.option("--strict", is_flag=True, help="Exit with 4 if a tracker is behind at the deadline."),
+    title="Where it is kept",
 )
 
 

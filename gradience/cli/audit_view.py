@@ -73,6 +73,7 @@ options: Final = together(
     ),
     click.option("--json", "json_given", is_flag=True, help="Short for --format json: one JSON document."),
     output.verbose_option,
+    title="What is shown",
 )
 
 
