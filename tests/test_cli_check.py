@@ -97,7 +97,7 @@ def test_nothing_to_check_is_a_usage_error() -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"), [("{", "invalid JSON"), ("[]", "expected a mapping"), (None, "No such file")]
+    ("content", "said"), [("{", "mend that line"), ("[]", "name a file of settings"), (None, "check the path")]
 )
 def test_settings_that_cannot_be_read_are_one_line(tmp_path: Path, content: str | None, said: str) -> None:
     """Exit code 1, on stderr, also with --json."""

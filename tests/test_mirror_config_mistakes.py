@@ -1,5 +1,7 @@
 """Broken sink lists: every mistake is named at once, each with its place, and no value is shown."""
 
+from typing import Literal
+
 import pytest
 
 from gradience.errors import ConfigError
@@ -13,7 +15,13 @@ SECRET = "squeamish-ossifrage"  # noqa: S105 - what must not be seen anywhere
 class Mailbox(MemorySink):
     """A sink that needs an address, and quotes one that it does not like."""
 
-    def __init__(self, *, address: str, severity: str = "warning") -> None:
+    def __init__(
+        self,
+        *,
+        address: str,
+        severity: str = "warning",
+        post: Literal["air", "sea"] | None = None,  # noqa: ARG002
+    ) -> None:
         if not address.startswith("mailto:"):
             raise ValueError(f"{address} is no address for {severity}")
         super().__init__()
@@ -108,6 +116,10 @@ sinks:
     "twice": (
         f"- {{type: {FOLDER}, root: a}}\n- type: {FOLDER}\n  root: b\n  root: a\n- {{type: {FOLDER}, root: ./a}}\n",
         ["4: [1].root: stands on line 3 too: keep one", "5: [2]: leads to the same target as [0] on line 1"],
+    ),
+    "one of few": (
+        f"- {{type: {MAILBOX}, address: 'mailto:me', post: rail}}\n",
+        ["1: [0].post: expected one of 'air', 'sea'"],
     ),
     "no text": ("- \x00", ["1: no YAML: a character that no text file has (#x0000)"]),
 }

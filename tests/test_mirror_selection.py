@@ -100,7 +100,7 @@ def test_what_only_some_sinks_have_is_passed_on(tmp_path: Path) -> None:
     there = chosen.at(str(tmp_path / "x"))  # type: ignore[attr-defined]
     assert (there.target, type(there)) == (str(tmp_path / "x"), type(chosen))
     assert (chosen.own, chosen.name) == ("something", "folder")  # type: ignore[attr-defined]
-    assert not hasattr(chosen, "probe")
+    assert not hasattr(chosen, "in_process")
     assert not hasattr(select(MemorySink(), Choice(events=[])), "at")
 
 

@@ -69,7 +69,13 @@ def test_secrets_inside_text_are_masked(text: str, expected: str) -> None:
 
 def test_a_secret_that_is_known_is_masked_wherever_it_stands() -> None:
     """Those of the environment and of a sink's options, by their keys; a short one may be any word."""
-    env = {"HUB_TOKEN": "opensesame", "PASSWORD": "gpt2", "URI": "http://me:hunter2hunter2@host", "HOME": "/home/me"}
+    env = {
+        "HUB_TOKEN": "opensesame",
+        "PASSWORD": "gpt2",
+        "URI": "http://me:hunter2hunter2@host",
+        "HOME": "/home/me",
+        "SSH_AUTH_SOCK": "/run/keyring",
+    }
     known = privacy.secrets({**env, "options": [{"api_key": "12345678"}]})
     assert known == ("hunter2hunter2", "opensesame", "12345678")
     text = "opensesame, hunter2hunter2; gpt2 at 12345678 of 123456789"

@@ -84,7 +84,7 @@ def _state(state: Mapping[str, Any]) -> dict[str, Any]:
 
 def _one(folder: Path, names: Sequence[str]) -> Path | None:
     if not folder.is_dir():
-        raise InputError(f"cannot read settings from {folder}: no such file or directory")
+        raise InputError(f"cannot read settings from {folder}: no such file or directory; check the path")
     for level in _levels(folder):
         found = [file for name in names for file in level if file.name == name]
         if len({file.parent for file in found}) > 1:
@@ -123,7 +123,8 @@ def _nothing_in(folder: Path) -> str:
     pickles = [file for level in _levels(folder) for file in level if file.name == PICKLE_NAME]
     if pickles:
         return _pickle_advice(pickles[0])
-    return f"cannot read training settings from {folder}: no training_args.json, .yaml or trainer_state.json in it"
+    names = "training_args.json, .yaml or trainer_state.json"
+    return f"cannot read training settings from {folder}: no {names} in it; name the directory that a training wrote"
 
 
 def _pickle_advice(file: Path) -> str:

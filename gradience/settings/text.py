@@ -9,6 +9,11 @@ from gradience.errors import InputError
 
 SIZE_LIMIT: Final = 8_000_000  # bytes; a configuration is small, and a wrong file given by name is often not
 _YAML: Final = (".yaml", ".yml")
+_MENDS: Final[Mapping[type[OSError], str]] = {
+    FileNotFoundError: "check the path",
+    IsADirectoryError: "name a file in it",
+    PermissionError: "mend its permissions",
+}
 _LFS_POINTER: Final = "version https://git-lfs"
 
 
@@ -30,7 +35,8 @@ def parse(text: str, name: str, *, yaml: bool = False) -> dict[str, Any]:
     value = _yaml(text, name) if yaml else _json(text, name)
     if not isinstance(value, Mapping):
         raise InputError(
-            f"cannot read settings from {name}: expected a mapping of names to values, found {_kind(value)}"
+            f"cannot read settings from {name}: expected a mapping of names to values, found {_kind(value)}; "
+            "name a file of settings, such as adapter_config.json"
         )
     return {str(key): item for key, item in value.items()}
 
@@ -38,12 +44,17 @@ def parse(text: str, name: str, *, yaml: bool = False) -> dict[str, Any]:
 def _read(path: Path) -> str:
     try:
         if path.stat().st_size > SIZE_LIMIT:
-            raise InputError(f"cannot read settings from {path}: over {SIZE_LIMIT // 10**6} MB, too large for settings")
+            raise InputError(
+                f"cannot read settings from {path}: over {SIZE_LIMIT // 10**6} MB, too large; name the settings alone"
+            )
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
-        raise InputError(f"cannot read settings from {path}: {error.strerror or error}") from error
+        mend = _MENDS.get(type(error), "mend that, or name another file")
+        raise InputError(f"cannot read settings from {path}: {error.strerror or error}; {mend}") from error
     except UnicodeDecodeError as error:
-        raise InputError(f"cannot read settings from {path}: not UTF-8 text (byte {error.start})") from error
+        raise InputError(
+            f"cannot read settings from {path}: not UTF-8 text (byte {error.start}); save it as UTF-8"
+        ) from error
     if text.startswith(_LFS_POINTER):
         raise InputError(f"cannot read settings from {path}: it is a Git LFS pointer; run `git lfs pull`")
     return text
@@ -54,10 +65,10 @@ def _json(text: str, name: str) -> object:
         return json.loads(text)
     except json.JSONDecodeError as error:
         raise InputError(
-            f"cannot read settings from {name}: invalid JSON at line {error.lineno}: {error.msg}"
+            f"cannot read settings from {name}: invalid JSON at line {error.lineno}: {error.msg}; mend that line"
         ) from error
     except (RecursionError, ValueError) as error:
-        raise InputError(f"cannot read settings from {name}: invalid JSON: {error}") from error
+        raise InputError(f"cannot read settings from {name}: invalid JSON: {error}; mend the file") from error
 
 
 def _yaml(text: str, name: str) -> object:
@@ -67,9 +78,11 @@ def _yaml(text: str, name: str) -> object:
         return yaml.safe_load(text)
     except yaml.MarkedYAMLError as error:
         line = "" if error.problem_mark is None else f" at line {error.problem_mark.line + 1}"
-        raise InputError(f"cannot read settings from {name}: invalid YAML{line}: {error.problem}") from error
+        raise InputError(
+            f"cannot read settings from {name}: invalid YAML{line}: {error.problem}; mend that line"
+        ) from error
     except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise InputError(f"cannot read settings from {name}: invalid YAML: {error}") from error
+        raise InputError(f"cannot read settings from {name}: invalid YAML: {error}; mend the file") from error
 
 
 def _kind(value: object) -> str:

@@ -21,6 +21,7 @@ _SENSITIVE = (
 )
 _SECRET_KEY = re.compile(rf"(?:^|_)(?:{_SENSITIVE}|auth)(?:_|$)|(?:^|_)(?:token|webhook|webhook_url)$")
 _SECRET_NUMBER_KEY = re.compile(rf"(?:^|_)(?:{_SENSITIVE})$")
+_PLACE_KEY = re.compile(r"_(?:sock|path|dir|file|home)$")  # where a secret is kept, and not the secret
 # A tokenizer's special tokens are settings, not secrets.
 _VOCABULARY_KEY = re.compile(r"(?:^|_)(?:pad|eos|bos|unk|mask|cls|sep|stop|start|end|image|audio|video|special)_token$")
 _PASSWORD = re.compile(r"://[^/\s?#:]*:([^/\s?#]+)@")
@@ -116,5 +117,5 @@ def _secrets(key: str, value: Any) -> Iterator[str]:
             yield from _secrets(key, child)
     elif isinstance(value, str):
         yield from _PASSWORD.findall(value) if "://" in value else ()
-        if is_secret(key, value):
+        if is_secret(key, value) and not _PLACE_KEY.search(key.lower()):
             yield value

@@ -14,6 +14,7 @@ from gradience.audit import columns
 from gradience.mirror import view
 from gradience.mirror.sink import Batch
 from gradience.mirror.view import CURSOR_TAG, RUN_ID_TAG
+from gradience.report.plain import plain
 from gradience.vnext.nonfinite import name as spelling
 from gradience.vnext.record import Record
 from gradience.vnext.types import Alert, Metrics, RunEnd, RunStart, RunStatus, Severity
@@ -109,8 +110,8 @@ def _notices(batch: Batch) -> Iterator[Notice]:
             at = "" if event.step is None else f" at step {event.step}"
             yield Notice(
                 line=record.line,
-                title=_short(event.code or "unnamed"),
-                text=f"{event.severity.value}{at}: {event.message}",
+                title=_short(plain(event.code or "unnamed")),
+                text=plain(f"{event.severity.value}{at}: {event.message}"),
                 level=_LEVELS.get(event.severity, "ERROR"),
             )
 
@@ -205,7 +206,7 @@ def _tags(batch: Batch, known: Known) -> tuple[str, ...]:
 
 
 def _tag(name: object) -> str:
-    return _short(f"{ROOT}:{name}")
+    return _short(plain(f"{ROOT}:{name}"))
 
 
 def _short(text: str) -> str:

@@ -10,7 +10,8 @@ from gradience.errors import InputError
 
 Style = Literal["slack", "discord", "json"]
 
-VARIABLE: Final = "GRADIENCE_WEBHOOK_URL"
+URL_VARIABLE: Final = "GRADIENCE_WEBHOOK_URL"
+FORMAT_VARIABLE: Final = "GRADIENCE_WEBHOOK_FORMAT"
 _STYLES: Final[tuple[Style, ...]] = get_args(Style)
 _HOSTS: Final[tuple[tuple[str, Style], ...]] = (
     ("slack.com", "slack"),
@@ -67,5 +68,6 @@ def _style(given: str | None, host: str) -> Style:
         if f".{host}".endswith(f".{domain}"):
             return style
     raise InputError(
-        f"cannot tell what the webhook at {host} takes: give the option format, one of {', '.join(_STYLES)}"
+        f"cannot tell what the webhook at {host} takes: give the option format, or set {FORMAT_VARIABLE}, to one of "
+        f"{', '.join(_STYLES)}"
     )

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
-from gradience.mirror import view
+from gradience.mirror import origin, view
 from gradience.mirror.sink import Run
 from gradience.report.numbers import duration
 from gradience.report.plain import plain
@@ -36,6 +36,8 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
 def message(record: Record, run: Run, floor: Severity) -> Message | None:
     """The message of a line; None for one that no person waits for, or that matters less than `floor`."""
     event = record.event
+    if isinstance(event, RunStart | RunEnd) and run.meta.get("created_by") == origin.AUDIT:
+        return None  # the frame of an audit, which no training ran in
     if isinstance(event, RunStart):
         return _message(record, f"Started: {_named(run)}{_subject(event)}", runs=True)
     if isinstance(event, RunEnd):

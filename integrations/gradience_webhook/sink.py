@@ -13,7 +13,7 @@ from gradience.mirror.sink import Batch, Run, Tracked
 from gradience.report.numbers import duration
 from gradience.vnext.types import RunStatus, Severity
 from gradience_webhook import messages, post, probing, wording
-from gradience_webhook.address import VARIABLE, Address, Style
+from gradience_webhook.address import FORMAT_VARIABLE, URL_VARIABLE, Address, Style
 from gradience_webhook.messages import Message
 from gradience_webhook.posted import Note, Posted
 
@@ -33,7 +33,7 @@ class WebhookSink:
 
     Args:
         url: the webhook, a secret; else the environment's GRADIENCE_WEBHOOK_URL.
-        format: `slack`, `discord` or `json`, where the URL's host does not tell.
+        format: `slack`, `discord` or `json`, where the URL's host does not tell; else GRADIENCE_WEBHOOK_FORMAT.
         min_severity: alerts and recommendations below it are left out: `info`, `warning`, `error` or `critical`.
         max_age_s: what was recorded longer ago is passed over, and counted; None posts everything.
 
@@ -52,11 +52,11 @@ class WebhookSink:
         min_severity: Literal["info", "warning", "error", "critical"] = "warning",
         max_age_s: float | None = MAX_AGE_S,
     ) -> None:
-        given = url or os.environ.get(VARIABLE)
+        given = url or os.environ.get(URL_VARIABLE)
         if not given:
-            raise InputError(f"cannot post to a webhook without its URL: set {VARIABLE}, or give the option url")
+            raise InputError(f"cannot post to a webhook without its URL: set {URL_VARIABLE}, or give the option url")
         reason.learn({"secret": given})  # no text that quotes the options shows it, such as the command that catches up
-        self._address = Address(given, format)
+        self._address = Address(given, format or os.environ.get(FORMAT_VARIABLE) or None)
         self._floor = _severity(min_severity)
         self._max_age_s = max_age_s
         self._run: Run | None = None

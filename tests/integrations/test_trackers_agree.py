@@ -204,6 +204,7 @@ def test_offline_both_say_the_same(journal: Path, store_uri: str, client: "Mlflo
     assert expected.nonfinite == {"train/loss", "train/grad_norm", "eval/test/loss"}
     assert expected.tags["gradience.param_conflict"] == "training.seed: 1, then 2"
     assert expected.tags["gradience.advice_step"] == "8"
+    assert [name for name in (*expected.tags, *expected.points, *expected.config) if "seal" in name] == []
 
 
 @pytest.mark.slow

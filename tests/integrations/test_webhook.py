@@ -4,18 +4,24 @@ import re
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
+from collections import deque
 from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import pytest
 from gradience_webhook import WebhookSink, post
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from gradience.errors import InputError, RejectedError, SinkError, TargetGoneError, UnavailableError
 from gradience.mirror import deadletters, reason
 from gradience.mirror.cursor import CursorFile, Delivery
-from gradience.mirror.drain import Outcome
+from gradience.mirror.drain import Outcome, drain
+from gradience.mirror.pace import Pace
 from gradience.mirror.sink import Batch, Position, Run
 from gradience.mirror.sync import sync
 from gradience.testing import check_sink, samples
@@ -102,6 +108,13 @@ def test_each_line_that_matters_is_one_message_in_order(chat: Chat, tmp_path: Pa
     ]
 
 
+def test_an_audit_without_a_training_is_one_message(chat: Chat, tmp_path: Path) -> None:
+    """Its journal has a start and an end for the sake of readers, and nothing started or ended."""
+    frame = [line("run_start", config={}, meta={"created_by": "gradience audit"}), line("run_end", status="ok")]
+    deliver(journal(tmp_path, frame[0], line("recommendation", **VERDICT), frame[1]), sink(chat))
+    assert [text.split(",")[0] for text in chat.texts] == ["Audit"]
+
+
 @pytest.mark.parametrize(("floor", "count"), [("info", 2), ("error", 1), ("critical", 0)])
 def test_the_floor_is_chosen(chat: Chat, floor: str, count: int) -> None:
     """Below it, an alert or a recommendation is left out."""
@@ -164,6 +177,23 @@ def test_a_lost_answer_brings_a_message_twice_and_loses_none(chat: Chat, tmp_pat
     deliver(path, sink(chat))
     deliver(path, sink(chat))
     assert [text[14:15] for text in chat.texts] == ["a", "b", "b", "c"]
+
+
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.sampled_from([Answer(), Answer(lost=True), Answer(503), Answer(429)]), max_size=12))
+def test_whatever_the_answers_each_message_comes_in_its_order(chat: Chat, answers: list[Answer]) -> None:
+    """At least once, and again only after an answer that was lost; each attempt is by a process of its own."""
+    chat.posts.clear()
+    chat.answers = deque(answers)
+    with tempfile.TemporaryDirectory() as folder:
+        path = journal(Path(folder), *[alert(letter) for letter in "abcd"])
+        made = sink(chat)
+        store = CursorFile(path, made.name, made.target)
+        while drain(path, sink(chat), store, _impatient()).state is not Delivery.UP_TO_DATE:
+            pass
+    told = "".join(text[14:15] for text in chat.texts)
+    assert "".join(letter for letter, _ in groupby(told)) == "abcd"
+    assert len(told) - 4 <= sum(answer.lost for answer in answers)
 
 
 def test_a_note_that_a_kill_tore_spoils_no_other(chat: Chat, tmp_path: Path) -> None:
@@ -338,7 +368,7 @@ def test_the_format_follows_from_the_host() -> None:
     """Where it does not, it has to be given: a guess would be refused by the receiver, once a run is over."""
     for url in ("https://hooks.slack.com/services/x", "https://discord.com/api/webhooks/1/x"):
         assert WebhookSink(url=url).target.startswith(url.split("/")[2])
-    with pytest.raises(InputError, match="give the option format, one of slack, discord, json"):
+    with pytest.raises(InputError, match="set GRADIENCE_WEBHOOK_FORMAT, to one of slack, discord, json"):
         WebhookSink(url="https://slack.com.example.org/x")
     with pytest.raises(InputError, match="in format 'teams'"):
         WebhookSink(url="https://hooks.slack.com/x", format="teams")  # type: ignore[arg-type]
@@ -349,7 +379,8 @@ def test_the_format_follows_from_the_host() -> None:
 def test_the_url_may_come_from_the_environment(chat: Chat, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where no command line and no file shows it."""
     monkeypatch.setenv("GRADIENCE_WEBHOOK_URL", chat.url)
-    delivery(WebhookSink(format="slack"), alert("a"))
+    monkeypatch.setenv("GRADIENCE_WEBHOOK_FORMAT", "slack")
+    delivery(WebhookSink(), alert("a"))
     assert len(chat.posts) == 1
     assert chat.agents == [chat.agents[0]]
     assert chat.agents[0].startswith("gradience/")  # Discord turns urllib's own name away
@@ -391,3 +422,9 @@ def test_a_probe_of_nobody_is_bounded(chat: Chat) -> None:
 
 def _cursor(path: Path, made: WebhookSink) -> Any:
     return CursorFile(path, made.name, made.target).load()
+
+
+def _impatient() -> Pace:
+    """That of a drain which gives up at the first failure, in no time."""
+    waited: list[float] = []
+    return Pace(clock=lambda: sum(waited), sleep=waited.append, deadline_s=0.1)

@@ -200,7 +200,8 @@ def _mismatch(node: Node, kind: Any, said: str) -> tuple[Node, str]:
     """What msgspec says, about the node that it means; never the value."""
     said, _, inner = said.partition(" - at `$")
     if not said.startswith("Expected"):
-        choices = [repr(choice) for one in (kind, *typing.get_args(kind)) for choice in typing.get_args(one)]
+        literals = (one for one in (kind, *typing.get_args(kind)) if typing.get_origin(one) is typing.Literal)
+        choices = [repr(choice) for literal in literals for choice in typing.get_args(literal)]
         said = f"expected one of {', '.join(choices)}" if choices else "is none of the values that it takes"
     words = re.sub(r"`([^`]*)`", lambda match: _spelled(match[1]), said[0].lower() + said[1:])
     index = re.match(r"\[(\d+)\]", inner)
