@@ -63,4 +63,4 @@ def test_it_is_found_by_its_entry_point_and_delivers(python: Command, tmp_path: 
 
 def test_it_keeps_the_contract_by_its_own_test(python: Command) -> None:
     """The example's test is the one that its reader would write: it runs as it stands, on the installed package."""
-    assert "2 passed" in python("pytest", "-q", "-p", "no:cacheprovider", str(EXAMPLE))
+    assert "3 passed" in python("pytest", "-q", "-p", "no:cacheprovider", str(EXAMPLE))

@@ -20,6 +20,7 @@ from gradience.mirror.sink import Batch, Position, Run, Tracked
 from gradience.vnext.record import Record
 from gradience.vnext.types import Alert, RunStatus, Severity
 
+_NOTHING: Final = Position(0, "")  # of a run that was deleted: a cursor that says otherwise is told so
 _LEVELS: Final = {Severity.INFO: "info", Severity.WARNING: "warn"}  # and "error" for what is worse
 
 
@@ -69,6 +70,7 @@ class TrackioSink:
     def open(self, run: Run) -> Tracked:
         """Find the run by its id, which Trackio takes from us; its first row makes it."""
         with _translated(f"Opening Trackio's project {self._project}"):
+            _check_name(self._project)
             named = [row["name"] for row in _storage().get_run_records(self._project) if row["id"] == run.run_id]
             self._run, self._named = run, next(iter(named), None) or _name(run)
             kept = self._config(run)
@@ -76,7 +78,7 @@ class TrackioSink:
             id=run.run_id,
             url=f"http://127.0.0.1:7860/?project={quote(self._project)}",
             viewer=f"trackio show --project {self._project}",
-            position=Position.parse(str(kept.get(view.CURSOR_TAG, ""))),
+            position=Position.parse(str(kept.get(view.CURSOR_TAG, ""))) or _NOTHING,
         )
 
     def deliver(self, batch: Batch) -> None:
@@ -140,6 +142,13 @@ def _storage() -> Any:
             f"The Trackio sink needs {missing.name!r}, which is missing: pip install trackio."
         ) from None
     return SQLiteStorage
+
+
+def _check_name(project: str) -> None:
+    try:
+        _storage().validate_project_name(project)
+    except ValueError as error:
+        raise InputError(f"cannot mirror to Trackio's project {project!r}: {error}") from None
 
 
 @contextmanager
