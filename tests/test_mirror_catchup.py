@@ -1,5 +1,6 @@
 from pathlib import Path
 
+from gradience.cli import sync
 from gradience.mirror import catchup
 from gradience.mirror.wish import Wish
 
@@ -10,6 +11,13 @@ def test_the_command_can_be_typed_as_it_stands() -> None:
     said = catchup.command(Path("my run.jsonl"), Wish(type="mlflow", options=options), Path("state"))
     flags = "--tracking-uri http://tracker --experiment 'my runs' --state-dir state"
     assert said == f"gradience sync 'my run.jsonl' --to mlflow {flags}"
+
+
+def test_only_what_can_be_typed_is_said() -> None:
+    """Any other option would be a usage error, and may be a secret; `sync` has each one that is said."""
+    wish = Wish(type="webhook", options={"url": "https://hooks/secret", "format": "slack", "run": "r"})
+    assert catchup.command(Path("run.jsonl"), wish) == "gradience sync run.jsonl --to webhook --run r"
+    assert set(catchup.TYPED) <= {parameter.name for parameter in sync.command.params}
 
 
 def test_the_command_shows_no_credentials() -> None:

@@ -276,7 +276,7 @@ def test_close_returns_in_time_and_says_what_is_behind(
     writer.close()
     assert time.monotonic() - began < 5.0
     assert "folder is 6 lines behind (connection refused)." in caplog.text
-    assert f"catch up with: gradience sync {place.path} --to {NAME} --root {place.root}" in caplog.text
+    assert f"catch up with: gradience sync {place.path} --to {NAME}" in caplog.text
     place.fault(None)
     until(lambda: place.lines() == 6)
     assert place.run.status == "ok"

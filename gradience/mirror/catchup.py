@@ -8,11 +8,16 @@ from typing import Final
 from gradience.mirror import reason
 from gradience.mirror.wish import Wish
 
+TYPED: Final = ("tracking_uri", "experiment", "project", "entity", "run")  # options of sinks that `sync` has, too
 _USER_INFO: Final = re.compile(r"(?<=://)[^/\s?#]+@")
 
 
 def command(journal: Path, wish: Wish, state_dir: Path | None = None, *, from_start: bool = False) -> str:
-    """What to type. Credentials are left out: trackers take them from the environment or a file of their own, too."""
+    """What to type.
+
+    Credentials are left out: trackers take them from the environment or a file of their own, too. So are options that
+    cannot be typed: a sink that is lost without them says what it needs.
+    """
     state = ["--state-dir", str(state_dir)] if state_dir is not None else []
     anew = ["--from-start"] if from_start else []
     return shlex.join(["gradience", "sync", str(journal), *_where(wish), *state, *anew])
@@ -21,8 +26,8 @@ def command(journal: Path, wish: Wish, state_dir: Path | None = None, *, from_st
 def _where(wish: Wish) -> list[str]:
     if wish.source is not None:
         return ["--sinks", wish.source]
-    flags = [part for key, value in wish.options.items() for part in (f"--{key.replace('_', '-')}", _open(str(value)))]
-    return ["--to", wish.type, *flags]
+    typed = ((f"--{key.replace('_', '-')}", value) for key, value in wish.options.items() if key in TYPED)
+    return ["--to", wish.type, *(part for flag, value in typed for part in (flag, _open(str(value))))]
 
 
 def _open(value: str) -> str:
