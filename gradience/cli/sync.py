@@ -170,4 +170,5 @@ def _hung(path: Path, limit_s: float, request: Request) -> None:
     output.talk(f"Behind: {request.label} did not answer for {limit_s:.0f} s, given up. {request.catch_up(path)}")
     sys.stdout.flush()
     sys.stderr.flush()
+    child_process.end_children()
     os._exit(output.BEHIND)

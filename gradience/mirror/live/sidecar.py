@@ -69,6 +69,7 @@ def _renew(spec: Spec, sink: Sink, store: CursorFile, vigil: Vigil) -> NoReturn:
         why = f"no answer for {spec.terms.call_s:.0f} s"
         log.error("%s: %s, starting again; it hung here:", sink.name, why)
         faulthandler.dump_traceback()
+        child_process.end_children()  # a tracker's helper that hangs, too, would stay for ever
         note(spec, sink, store, Delivery.UNAVAILABLE, why)
         if not vigil.told:
             _hand_on(msgspec.structs.replace(spec, idle_since=vigil.idle_since))
