@@ -89,9 +89,9 @@ class Session:
         what = f"Delivering lines {batch.records[0].line} to {batch.records[-1].line} to W&B run {self._memory.path}"
         with self._guarded(what, DELIVER_S):
             found = self._write(batch)
-            why = self._confirmed(batch, found)
-        if why is not None:  # the core goes on trying; the same batch comes again, and finds its rows logged
-            raise UnavailableError(f"{what}: not confirmed yet: {why}")
+            # A core that is stuck, or was told to wait for an hour, never gets over it: another one does.
+            if (why := self._confirmed(batch, found)) is not None:
+                raise UnavailableError(f"{what}: not confirmed yet: {why}")
         self._audit = next(reversed(audits.of(batch)), self._audit)
         self._known = _after(self._known, found, batch)
         if self._known.status is not None:
