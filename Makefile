@@ -13,11 +13,12 @@ unexport PYTHONDONTWRITEBYTECODE
 unexport MLFLOW_TRACKING_URI MLFLOW_EXPERIMENT_NAME MLFLOW_EXPERIMENT_ID MLFLOW_RUN_ID
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench fuzz lint clean
+.PHONY: help demo test faults bench fuzz lint clean
 
 help:
 	@echo "make demo    a real LoRA run, recorded, audited and shown in a local MLflow (a minute, once its environment is there)"
 	@echo "make test    the whole test suite"
+	@echo "make faults  the fault matrix alone, with its table (KILLS=100: so many of each kind of process)"
 	@echo "make bench   the benchmarks, each with what it is compared to"
 	@echo "make fuzz    20,000 broken adapters through the auditor (FUZZ='--count N --seed N'), compared with a dense reference"
 	@echo "make lint    ruff and mypy"
@@ -38,6 +39,9 @@ demo: $(VENV)/installed-demo
 
 test: $(VENV)/installed-test
 	$(VENV)/bin/pytest -n auto
+
+faults: $(VENV)/installed-test
+	KILLS=$(or $(KILLS),10) $(VENV)/bin/pytest tests/integrations/test_fault_*.py
 
 bench: $(VENV)/installed-test
 	@$(PIP) -e ".[bench]" || echo "the neighbour of the auditor could not be installed: it is left out"

@@ -18,13 +18,12 @@ from tests.integrations.faults.table import Row
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.timeout(400),
+    pytest.mark.timeout(400 + 15 * kills.COUNT),
     pytest.mark.skipif(not Path("/proc/self").exists(), reason="reads /proc"),
 ]
 
 RUNS: Final = 10
 KILLS: Final = 10  # of each run
-MLFLOW_KILLS: Final = 10
 AT_ONCE: Final = 2
 SINK: Final = "gradience.testing.folder:FolderSink"
 
@@ -38,7 +37,7 @@ def killed(tracker: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     place = tmp_path_factory.mktemp("killed")
     with ThreadPoolExecutor(AT_ONCE, "kill") as pool:
         yield {
-            who: pool.submit(kill, place / who, sink, MLFLOW_KILLS, 7, 4.0)
+            who: pool.submit(kill, place / who, sink, kills.COUNT, 7, 4.0)
             for who, kill in (("recorder", kills.recorders), ("sidecar", kills.sidecars))
         }
 
@@ -95,7 +94,7 @@ def test_kills_leave_a_true_run_in_mlflow(
     """As in a folder: each point once, one tracked run, and its status tells how it ended."""
     run = killed[who].result()
     held = seen.in_mlflow(seen.sqlite(tracker.database), run.run_id)
-    row = run.row(f"kill -9 of the {who}, MLflow", held, remarks=f"{MLFLOW_KILLS} kills")
+    row = run.row(f"kill -9 of the {who}, MLflow", held, remarks=f"{kills.COUNT} kills")
     matrix.append(row)
     assert (row.account.lost, row.account.duplicates, row.account.dead) == (0, 0, 0)
     assert held.statuses == [status]

@@ -133,7 +133,7 @@ STREAM: Final = "/files/me/sft/r1/file_stream"
 
 def lines(offset: int, *steps: int) -> dict[str, Any]:
     """A part of a history, as wandb-core sends it."""
-    rows = [json.dumps({"_step": step}) for step in steps]
+    rows = [json.dumps({"_step": step}, separators=(",", ":")) for step in steps]
     return {"files": {"wandb-history.jsonl": {"offset": offset, "content": rows}}}
 
 
@@ -161,6 +161,13 @@ def test_a_refusal_is_for_one_operation_so_many_times(wandb_server: Server) -> N
     assert ask(wandb_server, "/graphql", VIEWER)[:2] == (429, "7")
     assert ask(wandb_server, "/graphql", VIEWER)[0] == 200
     assert wandb_server.faults.hits == {"Viewer": 1}
+
+
+def test_one_step_of_a_history_may_be_poison(wandb_server: Server, stream: TrackedRun) -> None:
+    """What holds it is refused, the rest is taken."""
+    wandb_server.faults.set(faults.poison(413, step=2), "file_stream")
+    assert [ask(wandb_server, STREAM, lines(step, step))[0] for step in (1, 2, 22)] == [200, 413, 200]
+    assert stream.rows.keys() == {1, 22}
 
 
 @pytest.mark.parametrize(("fault", "rows"), [(faults.LOST, 1), (faults.CLOSE, 0)])

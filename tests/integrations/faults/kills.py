@@ -13,16 +13,19 @@ from tests.integrations.faults import recording, seen
 from tests.integrations.faults.recording import Recording, until
 from tests.integrations.faults.trainer import Steps
 
+COUNT: Final = int(os.environ.get("KILLS", "10"))  # of each kind, of processes that take seconds to be back
 BRISK: Final = Terms(poll_s=0.05, grace_s=0.2, linger_s=30.0, leave_s=20.0, call_s=30.0)
 PAUSE_S: Final = 0.002  # between two steps
 
 
-def recorders(folder: Path, sink: Mapping[str, Any], kills: int, seed: int, latest_s: float) -> Recording:
+def recorders(
+    folder: Path, sink: Mapping[str, Any], kills: int, seed: int, latest_s: float, env: Mapping[str, str] | None = None
+) -> Recording:
     """Kill a recorder up to `latest_s` after its first line; the next one resumes the run. The last of them."""
     chance = random.Random(seed)
     first, longest_s = 1, 0.0
     for _ in range(kills):
-        run = Recording(folder, sink, terms=BRISK, first=first, brisk=True)
+        run = Recording(folder, sink, env=env, terms=BRISK, first=first, brisk=True)
         try:
             run.hear()
             run.record(20)
@@ -38,10 +41,12 @@ def recorders(folder: Path, sink: Mapping[str, Any], kills: int, seed: int, late
     return run
 
 
-def sidecars(folder: Path, sink: Mapping[str, Any], kills: int, seed: int, latest_s: float) -> Recording:
+def sidecars(
+    folder: Path, sink: Mapping[str, Any], kills: int, seed: int, latest_s: float, env: Mapping[str, str] | None = None
+) -> Recording:
     """Kill the side-car of a recorder up to `latest_s` after its start, or not yet at work; then end in order."""
     chance = random.Random(seed)
-    with recording.recording(folder, sink, terms=BRISK, close_timeout_s=60.0, brisk=True) as run:
+    with recording.recording(folder, sink, env=env, terms=BRISK, close_timeout_s=60.0, brisk=True) as run:
         for _ in range(kills):
             until(lambda: bool(run.sidecars()))
             run.say(Steps(int(latest_s / PAUSE_S), PAUSE_S))

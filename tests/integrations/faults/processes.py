@@ -15,6 +15,12 @@ def naming(text: str) -> list[int]:
     return [pid for pid in _pids() if pid != os.getpid() and wanted in _command(pid) and is_running(pid)]
 
 
+def inheriting(text: str) -> list[int]:
+    """The living processes, other than this one, whose environment contains a text."""
+    wanted = os.fsencode(text)
+    return [pid for pid in _pids() if pid != os.getpid() and wanted in _environment(pid) and is_running(pid)]
+
+
 def is_running(pid: int) -> bool:
     """Whether a process is there and no zombie."""
     try:
@@ -45,7 +51,15 @@ def _pids() -> Iterator[int]:
 
 
 def _command(pid: int) -> bytes:
+    return _read(pid, "cmdline")
+
+
+def _environment(pid: int) -> bytes:
+    return _read(pid, "environ")
+
+
+def _read(pid: int, name: str) -> bytes:
     try:
-        return (_PROC / str(pid) / "cmdline").read_bytes()
+        return (_PROC / str(pid) / name).read_bytes()
     except OSError:
         return b""

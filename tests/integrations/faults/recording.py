@@ -31,7 +31,8 @@ GROWTH_KIB: Final = 24 * 1024  # one batch of a thousand lines in JSON and as ML
 class Recording:
     """A trainer process that records into `folder`, whose name is the run's id, and is mirrored to `sink`.
 
-    What it says goes to a file in `log`, else in `folder`.
+    And into another one `beside` it, if that is given. `env` adds to the environment, or removes from it. What the
+    trainer says goes to a file in `log`, else in `folder`.
     """
 
     def __init__(
@@ -39,9 +40,10 @@ class Recording:
         folder: Path,
         sink: Mapping[str, Any],
         *,
-        env: Mapping[str, str] | None = None,
+        env: Mapping[str, str | None] | None = None,
         path: Path | None = None,
         log: Path | None = None,
+        beside: Mapping[str, Any] | None = None,
         **order: Any,
     ) -> None:
         folder.mkdir(exist_ok=True)
@@ -52,10 +54,10 @@ class Recording:
         self.order = Order(
             journal=str(self.path),
             run_id=self.run_id,
-            sinks=[self.sink],
+            sinks=[self.sink] if beside is None else [self.sink, dict(beside)],
             **{"terms": TERMS, "close_timeout_s": 3.0, **order},
         )
-        self._env = {**os.environ, **(env or {})}
+        self._env = _environment(env or {})
         self._said = (log or folder) / "trainer.log"
         self._answers: queue.Queue[bytes] = queue.Queue()
         self.longest_s = 0.0
@@ -73,7 +75,11 @@ class Recording:
     @property
     def cursor(self) -> Cursor | None:
         """How far the mirror has come."""
-        for file in self.state.glob("*.json"):
+        return self.cursor_of("*")
+
+    def cursor_of(self, sink: str) -> Cursor | None:
+        """How far that of one sink has come, by its name."""
+        for file in self.state.glob(f"{sink}-*.json"):
             return msgspec.json.decode(file.read_bytes(), type=Cursor)
         return None
 
@@ -152,20 +158,25 @@ class Recording:
         processes.end(left)
         assert gone, f"side-cars are left behind: {left}\n{self.log}"
 
-    def sync(self, *options: str, deadline_s: float = 90.0, **sink: str) -> "subprocess.CompletedProcess[str]":
+    def sync(
+        self, *options: str, deadline_s: float = 90.0, env: Mapping[str, str] | None = None, **sink: str
+    ) -> "subprocess.CompletedProcess[str]":
         """Catch up by hand, as the log recommends."""
-        flags = [part for key, value in {**self.sink, **sink}.items() for part in (f"--{key.replace('_', '-')}", value)]
-        flags[0] = "--to"  # the sink's type comes first
-        where = ["--state-dir", self.order.state_dir] if self.order.state_dir else []
-        command = [sys.executable, "-m", "gradience", "sync", str(self.path), *flags, *where, *options]
         return subprocess.run(
-            [*command, "--deadline", str(deadline_s)],
+            [*self.sync_command(**sink), *options, "--deadline", str(deadline_s)],
             capture_output=True,
             text=True,
             check=False,
             timeout=deadline_s + 60.0,
-            env=self._env,
+            env={**self._env, **(env or {})},
         )
+
+    def sync_command(self, **sink: str) -> list[str]:
+        """What does that, without its deadline."""
+        flags = [part for key, value in {**self.sink, **sink}.items() for part in (f"--{key.replace('_', '-')}", value)]
+        flags[0] = "--to"  # the sink's type comes first
+        where = ["--state-dir", self.order.state_dir] if self.order.state_dir else []
+        return [sys.executable, "-m", "gradience", "sync", str(self.path), *flags, *where]
 
     def end(self) -> None:
         """End whatever still runs."""
@@ -206,6 +217,10 @@ class Recording:
         assert process.stdout is not None
         for line in process.stdout:
             self._answers.put(line)
+
+
+def _environment(given: Mapping[str, str | None]) -> dict[str, str]:
+    return {key: value for key, value in {**os.environ, **given}.items() if value is not None}
 
 
 @contextmanager

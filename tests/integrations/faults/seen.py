@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
@@ -14,6 +14,7 @@ from gradience.mirror import deadletters
 from gradience.testing import folder
 from gradience.vnext import codec, journal
 from gradience.vnext.types import AnyEvent, RunEnd, RunStart, TrainStep
+from tests.integrations.wandb_double.held import TrackedRun
 
 Query = Callable[[str], Iterable[tuple[Any, ...]]]
 
@@ -82,7 +83,7 @@ def account(path: Path, state: Path, seen: Seen) -> Account:
         appended=len(events),
         seen=sum(step in seen.steps for step in steps) + starts * seen.configured + ends * ended,
         duplicates=sum(count - 1 for count in seen.steps.values()) + strange + len(seen.statuses) - 1,
-        dead=sum(len(deadletters.read(letters)) for letters in state.glob("*.dead.jsonl")),
+        dead=_dead(state),
     )
 
 
@@ -97,9 +98,33 @@ def in_folder(path: Path, root: Path, run_id: str) -> Account:
     return Account(appended=len(lines), seen=same, duplicates=len(rows) - same, dead=0)
 
 
+def in_wandb(path: Path, state: Path, run: TrackedRun) -> Account:
+    """Compare a journal with a run in the double of W&B, where a line is the row whose step is its number.
+
+    A row of another step, or of a loss that its line has not, is taken for one that shows twice.
+    """
+    lines = {line.number: event for line in journal.read(path) if (event := _event(line.raw)) is not None}
+    rows = run.rows
+    strange = [step for step, found in rows.items() if step not in lines or not _tells(found[0], lines[step])]
+    return Account(
+        appended=len(lines),
+        seen=len(lines.keys() & rows.keys()),
+        duplicates=sum(len(found) - 1 for found in rows.values()) + len(strange),
+        dead=_dead(state),
+    )
+
+
 def appended(path: Path) -> list[AnyEvent]:
     """The events of a journal's complete lines."""
     return [event for line in journal.read(path) if (event := _event(line.raw)) is not None]
+
+
+def _tells(row: Mapping[str, Any], event: AnyEvent) -> bool:
+    return not isinstance(event, TrainStep) or row.get("train/loss") == event.loss
+
+
+def _dead(state: Path) -> int:
+    return sum(len(deadletters.read(letters)) for letters in state.glob("*.dead.jsonl"))
 
 
 def _event(raw: bytes) -> Any:

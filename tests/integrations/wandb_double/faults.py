@@ -1,5 +1,6 @@
 """What a server can do to a request instead of answering it: switched on and off for each operation."""
 
+import re
 import threading
 from collections import Counter
 from enum import Enum
@@ -21,12 +22,13 @@ class Way(Enum):
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True):
-    """One way to mistreat a request."""
+    """One way to mistreat a request; only one whose body matches the pattern, where there is one."""
 
     way: Way
     status: int = 0
     retry_after_s: int | None = None
     delay_s: float = 0.0
+    pattern: str = ""
 
 
 HANG: Final = Fault(way=Way.HANG)
@@ -37,6 +39,11 @@ LOST: Final = Fault(way=Way.LOST)
 def status(code: int, retry_after_s: int | None = None) -> Fault:
     """A refusal."""
     return Fault(way=Way.STATUS, status=code, retry_after_s=retry_after_s)
+
+
+def poison(code: int, step: int) -> Fault:
+    """A refusal of whatever holds one step of a history."""
+    return Fault(way=Way.STATUS, status=code, pattern=rf'_step\\":{step}[,}}]')
 
 
 def delay(seconds: float) -> Fault:
@@ -70,12 +77,12 @@ class Faults:
             self.released.set()
             self.released = threading.Event()
 
-    def take(self, operation: str) -> Fault | None:
-        """The fault that a request of this operation meets now, if any; counts it."""
+    def take(self, operation: str, body: bytes) -> Fault | None:
+        """The fault that a request meets now, if any; counts it."""
         with self._lock:
             name = operation if operation in self._on else EVERY
             fault = self._on.get(name)
-            if fault is None:
+            if fault is None or not re.search(fault.pattern.encode(), body):
                 return None
             self.hits[operation] += 1
             if name in self._left:

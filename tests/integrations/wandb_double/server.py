@@ -30,8 +30,8 @@ class Server:
     """One server. `asked` are the operations and paths of its requests; `faults` are there to be switched on."""
 
     def __init__(self) -> None:
-        self._socket = _bound(0)
-        self.port: int = self._socket.getsockname()[1]
+        self._holder = _bound(0)  # nobody else may have the port while nobody listens at it
+        self.port: int = self._holder.getsockname()[1]
         self.held = Held()
         self.faults = Faults()
         self.asked: list[str] = []
@@ -73,24 +73,28 @@ class Server:
         with self.lock:
             self.held.deleted[run_id] = self.held.runs.pop(run_id)
 
+    def restore(self, run_id: str) -> None:
+        """Take that back, as W&B's support can."""
+        with self.lock:
+            self.held.runs[run_id] = self.held.deleted.pop(run_id)
+
     def listen(self) -> None:
         """Answer requests, if it does not yet."""
         if self._http is None:
-            self._http = _Http(self, self._socket)
+            self._http = _Http(self, _bound(self.port))
 
     def refuse(self) -> None:
-        """Listen no more, cut what is connected, and hold the port."""
+        """Listen no more, and cut what is connected."""
         if self._http is not None:
             self.faults.released.set()
             self._http.end()
             self.faults.released = threading.Event()
             self._http = None
-            self._socket = _bound(self.port)
 
     def close(self) -> None:
         """Be gone, with every thread."""
         self.refuse()
-        self._socket.close()
+        self._holder.close()
 
 
 class _Http(ThreadingHTTPServer):
@@ -153,7 +157,7 @@ class _Handler(BaseHTTPRequestHandler):
         query = msgspec.json.decode(body, type=Query) if path == "/graphql" else None
         operation = query.operation if query is not None else _operation(self.command, path)
         double.asked.append(operation if self.command != "GET" else path)
-        fault = double.faults.take(operation)
+        fault = double.faults.take(operation, body)
         try:
             refused = self._before(fault)
             if refused is None:
@@ -227,6 +231,7 @@ def serving() -> Iterator[Server]:
 def _bound(port: int) -> socket.socket:
     bound = socket.socket()
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     bound.bind(("127.0.0.1", port))
     return bound
 
