@@ -245,6 +245,15 @@ def test_a_bisect_changes_nothing_about_what_is_accepted(mirror: Mirror) -> None
     assert given == {1: {}, 4: {"info": 3}, 5: {"info": 4}}
 
 
+def test_a_bisect_ends_when_it_is_told_to(mirror: Mirror) -> None:
+    """What is left of the batch is behind, and nothing of it is set aside."""
+    mirror.tracker.rejects = rejecting(7)
+    enough = Pace(stop=lambda: any(run.rows for run in mirror.tracker.runs.values()))
+    outcome = drain(mirror.path, MemorySink(mirror.tracker), mirror.store, enough)
+    assert mirror.rows() == [1, 2, 3, 4, 5]
+    assert (outcome.behind, outcome.rejected) == (5, 0)
+
+
 def test_a_target_that_is_gone_is_parked_and_said_once(mirror: Mirror, caplog: pytest.LogCaptureFixture) -> None:
     """Only a person can mend it: no retry, the cursor stays."""
     refused(mirror.tracker, [Fault.NONE, Fault.GONE])

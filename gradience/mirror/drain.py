@@ -183,7 +183,10 @@ class _Drain:
         """Close in on the bad event; only when it is alone does a fault cost more than one attempt."""
         if len(group.records) == 1:
             return self._bury(group)
-        return all(self._deliver(half, TRIES if len(half.records) == 1 else 1) for half in group.halves())
+        return all(
+            not self._endurance.is_over() and self._deliver(half, TRIES if len(half.records) == 1 else 1)
+            for half in group.halves()
+        )
 
     def _bury(self, group: Group) -> bool:
         why = self._reason

@@ -64,6 +64,7 @@ class Vigil:
 
     def progressed(self) -> None:
         """Lines were passed."""
+        self._heard()
         self.idle_since = self._amiss_since = None
 
     def stop(self) -> bool:
