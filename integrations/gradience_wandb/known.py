@@ -51,6 +51,11 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
         return self.state in _OVER
 
     @property
+    def is_settled(self) -> bool:
+        """Whether W&B knows of the end, if the journal told of one: else its last lines have to come again."""
+        return self.status is None or self.is_over
+
+    @property
     def run_id(self) -> str | None:
         """The run of ours that it was made for; None for a run of somebody else's."""
         ours = self.config.get(ROOT)

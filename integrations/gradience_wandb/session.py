@@ -80,7 +80,8 @@ class Session:
         self._audit: Audit | None = None
         self._rejected: Position | None = None
         self._media: tuple[str, ...] = ()
-        self.tracked = Tracked(id=memory.path, url=memory.url, position=self._known.position)
+        position = self._known.position if self._known.is_settled else None
+        self.tracked = Tracked(id=memory.path, url=memory.url, position=position)
 
     def deliver(self, batch: Batch) -> None:
         """Write what the run lacks of a batch, and wait until it can be read back."""
@@ -119,8 +120,7 @@ class Session:
                 f"W&B run {self._memory.path} holds {held.line} lines of another file, and W&B replaces no row: delete "
                 "it, or name another with --run."
             )
-        is_settled = known.status is None or known.is_over
-        return is_settled and held is not None and held.line >= batch.position.line
+        return known.is_settled and held is not None and held.line >= batch.position.line
 
     def _confirmed(self, batch: Batch, found: Contents) -> str | None:
         """Why the batch cannot be read back yet, or None.

@@ -91,6 +91,20 @@ def test_what_comes_after_the_end_leaves_a_finished_run_finished(
     assert (server.runs["run-1"].state, _steps(server)) == ("failed", {1: 1, 2: 1, 3: 1})
 
 
+def test_an_end_that_wandb_was_not_told_of_is_told_again(
+    server: Server, sink: WandbSink, run: Run, batch: MakeBatch
+) -> None:
+    """Whoever wrote the last row was killed before that: the run would go on for ever."""
+    last = batch(START, END)
+    sink.deliver(last)
+    server.runs["run-1"].become("running")
+    next_one = WandbSink(project="p")
+    assert next_one.open(run).position is None
+    next_one.deliver(last)
+    next_one.close(None, 5)
+    assert (server.runs["run-1"].state, _steps(server)) == ("finished", {1: 1, 2: 1})
+
+
 @pytest.mark.parametrize(("status", "error"), [(413, RejectedError), (403, TargetGoneError), (409, UnavailableError)])
 def test_a_core_that_gave_up_is_replaced(
     server: Server, sink: WandbSink, batch: MakeBatch, status: int, error: type[Exception]
