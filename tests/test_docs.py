@@ -76,7 +76,8 @@ def test_the_manual_names_every_option(name: str) -> None:
     command = find(name)
     parts = [command, *(command.commands.values() if isinstance(command, click.Group) else ())]
     params = [param for part in parts for param in part.params]
-    options = [max(option.opts, key=len) for option in params if isinstance(option, click.Option)]
+    shown = [param for param in params if isinstance(param, click.Option) and not param.hidden]
+    options = [max(option.opts, key=len) for option in shown]
     assert [option for option in options if f"`{option}" not in section] == []
 
 

@@ -22,9 +22,8 @@ def test_only_what_can_be_typed_is_said() -> None:
 
 def test_the_command_shows_no_credentials() -> None:
     """It goes to logs."""
-    said = catchup.command(
-        Path("run.jsonl"), Wish(type="mlflow", options={"tracking_uri": "https://me:secret@tracker"})
-    )
+    options = {"tracking_uri": "https://me:secret@tracker", "api_key": "short"}
+    said = catchup.command(Path("run.jsonl"), Wish(type="mlflow", options=options))
     assert said == "gradience sync run.jsonl --to mlflow --tracking-uri https://tracker"
 
 
