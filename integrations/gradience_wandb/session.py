@@ -30,6 +30,8 @@ log = logging.getLogger("gradience.wandb")
 
 DELIVER_S: Final = 90.0  # a batch, its files and its acknowledgement: less than a side-car's watchdog waits
 END_S: Final = 30.0
+AT_ONCE_S: Final = 0.001  # after another alert of its title; 0 means a minute
+AGAIN_S: Final = 3600.0  # the same for one that may have come through
 _UPLOAD_S: Final = 40  # for an audit's files to be on the server
 _MOST_VALUES: Final = 100_000  # in one row: a core drops a line of 10 MB without a word
 
@@ -75,7 +77,7 @@ class Session:
         self._first = first
         self._wanted = wanted
         self._live: Any = None
-        self._logged = self._noticed = NO_ROW
+        self._logged = self._noticed = self._in_doubt = NO_ROW
         self._defined: set[str] = set()
         self._audit: Audit | None = None
         self._rejected: Position | None = None
@@ -142,7 +144,8 @@ class Session:
             new = {**self._first, **(first or {})} if self._known.is_new else {}
             self._live = self._core.init(id=self._memory.id, resume="allow", **self._memory.arguments, **new)
             self._logged = max(self._known.line, self._live.starting_step - 1)
-            self._noticed = max(self._noticed, self._logged)
+            self._in_doubt = max(self._in_doubt, self._noticed)
+            self._noticed = self._logged
             self._defined = set()
             self._live.define_metric(STEP, hidden=True, summary="none")
             self._define(sorted(self._known.keys))
@@ -178,10 +181,14 @@ class Session:
             self._logged = row.line
 
     def _notify(self, found: Contents) -> None:
-        """Send the alerts of lines that the run does not have: each of them is a message to somebody."""
+        """Send the alerts of lines that the run does not have: each of them is a message to somebody.
+
+        Whether one came through before its core was given up, nobody can ask: W&B drops it if it did.
+        """
         for notice in found.notices:
             if notice.line > self._noticed:
-                self._live.alert(notice.title, notice.text, notice.level, wait_duration=0.001)  # 0 means a minute
+                wait_s = AGAIN_S if notice.line <= self._in_doubt else AT_ONCE_S
+                self._live.alert(notice.title, notice.text, notice.level, wait_duration=wait_s)
                 self._noticed = notice.line
 
     def _define(self, keys: Collection[str]) -> None:

@@ -1,6 +1,8 @@
 """What wandb-core asks for while a run is recorded: the run, its stream of rows, its files, its alerts."""
 
 import json
+import math
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +16,7 @@ class Writing:
     def __init__(self, held: Held, address: str) -> None:
         self._held = held
         self._address = address
+        self._alerted: dict[tuple[str, str], float] = {}
 
     @property
     def answers(self) -> dict[str, Answer]:
@@ -96,9 +99,13 @@ class Writing:
         return {"createRunFiles": {"runID": run.storage_id, "uploadHeaders": [], "files": files}}
 
     def _alert(self, said: Variables) -> Data:
+        """Take an alert, unless one of its title came so shortly before that the client wants none."""
         run = self._found(said["entityName"], said["projectName"], said["runName"])
-        alert = Alert(title=said["title"], text=said["text"], severity=said.get("severity") or "INFO")
-        run.alerts = [*run.alerts, alert]
+        now, title = time.monotonic(), (run.id, said["title"])
+        if now - self._alerted.get(title, -math.inf) >= (said.get("waitDuration") or 0) / 1000:
+            self._alerted[title] = now
+            alert = Alert(title=said["title"], text=said["text"], severity=said.get("severity") or "INFO")
+            run.alerts = [*run.alerts, alert]
         return {"notifyScriptableRunAlert": {"success": True}}
 
     def _delete(self, said: Variables) -> Data:
