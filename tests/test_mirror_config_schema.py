@@ -40,19 +40,35 @@ def test_the_checked_in_schema_is_that_of_the_types() -> None:
     assert json.loads(COPY.read_text(encoding="utf-8")) == json.loads(json.dumps(schema.json_schema(ours)))
 
 
+@pytest.fixture
+def offered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every sink of this distribution is installed."""
+    ours = tuple(Installed(name, "gradience", "", value) for name, value in sorted(_ours().items()))
+    monkeypatch.setattr(registry, "installed", lambda: ours)
+
+
+@pytest.mark.usefixtures("offered")
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
-def test_an_example_is_valid_and_means_something(path: Path, validator: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_example_is_valid_and_means_something(path: Path, validator: Any) -> None:
     """Each is read as it stands, and an editor finds the schema by its first line."""
     text = path.read_text(encoding="utf-8")
     first = text.splitlines()[0]
     assert first.startswith("# yaml-language-server: $schema=")
     assert (path.parent / first.partition("=")[2]).resolve() == COPY.resolve()
     assert [error.message for error in validator.iter_errors(yaml.safe_load(text))] == []
-    offered = tuple(Installed(name, "gradience", "", value) for name, value in sorted(_ours().items()))
-    monkeypatch.setattr(registry, "installed", lambda: offered)
     found = config.parse(text, path.name, ENV)
     assert [wish.type for wish in found.wishes] == {"both": ["mlflow", "wandb"]}.get(path.stem, [path.stem])
     assert found.remarks == ()
+
+
+@pytest.mark.usefixtures("offered")
+def test_the_manual_s_list_can_be_read() -> None:
+    """And its table has every key of an entry."""
+    chapter = (ROOT / "docs" / "USER_MANUAL.md").read_text(encoding="utf-8").split("## Sink lists in YAML")[1]
+    text = chapter.partition("```yaml\n")[2].partition("```")[0]
+    assert [wish.label for wish in config.parse(text, "sinks.yaml", {}).wishes] == ["mlflow", "dashboards"]
+    keys = json.loads(COPY.read_text(encoding="utf-8"))["$defs"]["Entry"]["properties"]
+    assert [key for key in keys if f"| `{key}` |" not in chapter] == []
 
 
 def test_there_is_an_example_of_each_sink() -> None:
