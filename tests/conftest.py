@@ -53,7 +53,7 @@ def make_record() -> MakeRecord:
     return _record
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def save_adapter() -> SaveAdapter:
     """A function that saves a LoRA adapter as PEFT does: `save_adapter(path, r=16, needed=4)`.
 

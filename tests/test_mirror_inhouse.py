@@ -1,5 +1,4 @@
 import os
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -20,13 +19,9 @@ class HomeSink(FolderSink):
 
     name = "home"
 
-    def in_process(self) -> bool:
-        """Whether such a run is live."""
-        return "HOME_RUN" in os.environ
-
-    def active_run(self) -> Mapping[str, str]:
-        """Its id."""
-        return {"active_run": os.environ["HOME_RUN"]} if self.in_process() else {}
+    def in_process(self, tracked: str | None) -> bool:
+        """Whether such a run is live, and meant."""
+        return "HOME_RUN" in os.environ and tracked in (None, os.environ["HOME_RUN"])
 
 
 NAME = f"{HomeSink.__module__}:{HomeSink.__qualname__}"

@@ -4,6 +4,7 @@ Everything else is delivered by a process of its own (`child`).
 """
 
 import threading
+from collections.abc import Callable
 from concurrent import futures
 from pathlib import Path
 from typing import Final
@@ -19,18 +20,17 @@ OVERTIME_S: Final = 10.0  # past the deadline, for a call that is under way
 def is_home(sink: Sink, journal: Path, run_id: str) -> bool:
     """Whether what the sink would attach to for this run lives here.
 
-    A run that is tracked already stays where it is: only if that is what lives here, it is delivered from here.
+    A run that is tracked already stays where it is.
     """
-    lives_here = getattr(sink, "in_process", None)
-    if lives_here is None or not lives_here():
+    lives_here: Callable[[str | None], bool] | None = getattr(sink, "in_process", None)
+    if lives_here is None:
         return False
-    tracked = {
+    tracked: set[str | None] = {
         cursor.tracked[run_id].id
         for _place, cursor in cursors(journal)
         if cursor.sink == sink.name and run_id in cursor.tracked
     }
-    find = getattr(sink, "active_run", None)
-    return not tracked or (find is not None and find().get("active_run") in tracked)
+    return any(map(lives_here, tracked or {None}))
 
 
 def deliver(journal: Path, sink: Sink, deadline_s: float) -> Outcome:

@@ -73,12 +73,8 @@ class Sink(Protocol):
     returns constructor options: those that lead a sink in another process to the run that is active in this one, its
     id as `active_run`; none where nothing is active.
 
-    And one `in_process() -> bool`: whether what it would attach to is an object of this process, so that no other may
-    deliver. It imports nothing, either.
-
-    A sink may also have a method `probe(timeout_s: float) -> str`. It contacts the tracker within `timeout_s`, creates
-    and changes nothing there, asks nobody for a login, and returns one line that says what answered, without
-    credentials. It raises as `open` does. It is called in a process of the sink's own, before any `open`.
+    And one `in_process(tracked: str | None) -> bool`: whether what it would attach to is an object of this process, so
+    that no other may deliver. `tracked` is where the run is tracked so far, if anywhere. It imports nothing, either.
     """
 
     name: ClassVar[str]

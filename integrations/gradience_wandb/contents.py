@@ -61,12 +61,12 @@ class Contents(msgspec.Struct, frozen=True, kw_only=True):
 
 def contents(batch: Batch, known: Known) -> Contents:
     """Everything that a batch brings to a run of which so much is known."""
-    batch = _with_standing_advice(batch, known)
+    batch = with_standing_advice(batch, known)
     config, conflicts = _config(batch, known.config)
     told = _told(batch, known.told, conflicts)
     return Contents(
         rows=tuple(map(_row, view.rows(batch))),
-        notices=tuple(_notices(batch)),
+        notices=tuple(notices(batch)),
         config=config,
         told=told,
         tags=_tags(batch, known),
@@ -103,7 +103,8 @@ def _table(record: Record) -> dict[str, list[Any]] | None:
     return dict(table) if table and len({len(column) for column in table.values()}) == 1 else None
 
 
-def _notices(batch: Batch) -> Iterator[Notice]:
+def notices(batch: Batch) -> Iterator[Notice]:
+    """The alerts of a batch."""
     for record in batch.records:
         event = record.event
         if isinstance(event, Alert):
@@ -128,8 +129,17 @@ def _config(batch: Batch, known: Mapping[str, Any]) -> tuple[dict[str, Any], lis
             conflicts += _conflicts(whole, tree)
             whole = _merged(whole, tree)
             fresh = {key: whole[key] for key in {**fresh, **tree} if key != ROOT}
-            fresh[ROOT] = {"run_id": event.run_id, "created_by": ROOT, "configured": record.line}
+            fresh[ROOT] = {
+                **_mapping(known.get(ROOT)),
+                "run_id": event.run_id,
+                "created_by": ROOT,
+                "configured": record.line,
+            }
     return fresh, conflicts
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
 
 
 def _conflicts(known: Mapping[str, Any], stated: Mapping[str, Any]) -> list[str]:
@@ -213,7 +223,7 @@ def _short(text: str) -> str:
     return text if len(text) <= _TAG else f"{text[: _TAG - 1]}…"
 
 
-def _with_standing_advice(batch: Batch, known: Known) -> Batch:
+def with_standing_advice(batch: Batch, known: Known) -> Batch:
     """The batch in the light of advice that another journal left on the run."""
     told = str(known.told.get("advice_step", ""))
     steps = [step for step in (batch.advised, int(told) if told.isdigit() else None) if step is not None]

@@ -28,7 +28,7 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     project: str | None = None
     entity: str | None = None
     run: str | None = None
-    active_run: str | None = None
+    beside: str | None = None  # somebody else's run that ours belongs to
     base_url: str | None = None
     mode: str | None = None
     group: str | None = None

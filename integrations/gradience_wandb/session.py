@@ -153,7 +153,7 @@ class Session:
 
     def _write(self, batch: Batch) -> Contents:
         if self._live is None:
-            self._known = self._memory.look() or Known()
+            self._known = self._memory.look() or Known(config=self._first["config"])
         found = contents.contents(batch, self._known)
         if any(len(row.values) > _MOST_VALUES for row in found.rows):
             raise RejectedError(f"a line with more than {_MOST_VALUES} metrics is more than W&B takes")

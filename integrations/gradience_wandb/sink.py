@@ -11,12 +11,13 @@ from gradience.errors import ExtraMissingError, TargetGoneError
 from gradience.mirror.artifacts import DEFAULT, chosen
 from gradience.mirror.sink import Batch, Run, Tracked
 from gradience.vnext.types import RunStatus
-from gradience_wandb import place
+from gradience_wandb import active, place
 from gradience_wandb.place import DISABLED, Wish
 
 if TYPE_CHECKING:
+    from gradience_wandb.attached import Attached
     from gradience_wandb.core import Core
-    from gradience_wandb.session import Session
+    from gradience_wandb.locate import Opened
 
 _HIJACKERS: Final = (  # a process of its own is no sweep's agent, and not the run that the trainer has open
     "WANDB_SERVICE",
@@ -51,7 +52,7 @@ class WandbSink:
             else "uncategorized".
         entity: the user or team that owns the project; else WANDB_ENTITY, W&B's settings file, the user's own.
         run: the run to deliver to, as `id`, `project/id` or `entity/project/id`.
-        active_run: the run that is active in the recorder's process.
+        beside: somebody else's run that is live elsewhere: the path of the one that ours belongs to.
         base_url: the server; else WANDB_BASE_URL or W&B's settings file.
         mode: `online`, `offline` or `disabled`; else WANDB_MODE or W&B's settings file.
         group: the group of a new run.
@@ -68,7 +69,7 @@ class WandbSink:
         project: str | None = None,
         entity: str | None = None,
         run: str | None = None,
-        active_run: str | None = None,
+        beside: str | None = None,
         base_url: str | None = None,
         mode: str | None = None,
         group: str | None = None,
@@ -78,15 +79,15 @@ class WandbSink:
             project=project,
             entity=entity,
             run=run,
-            active_run=active_run,
+            beside=beside,
             base_url=base_url,
-            mode=mode,
+            mode=mode or active.mode(),
             group=group,
         )
         self._artifacts = chosen(artifacts)
         self._place = place.resolve(self._wish, os.environ, Path.cwd())
         self._core: Core | None = None
-        self._session: Session | None = None
+        self._session: Opened | Attached | None = None
 
     @property
     def target(self) -> str:
@@ -119,12 +120,23 @@ class WandbSink:
             raise _missing(missing) from None
         return probing.probe(self._place, self._wish, timeout_s)
 
+    def active_run(self) -> Mapping[str, str]:
+        """The options that put a run of ours beside the one that is live in this process."""
+        return active.options()
+
+    def in_process(self, tracked: str | None) -> bool:
+        """Whether the run that is meant is the user's own, live in this process: nobody else may add to it."""
+        live = active.run()
+        return live is not None and active.is_meant(live, self._wish.run) and active.is_meant(live, tracked)
+
     def open(self, run: Run) -> Tracked:
         """Find the run's tracked run; W&B makes one that is missing when the first line comes.
 
         Raises:
             ExtraMissingError: wandb is not installed here.
         """
+        if self.in_process(run.tracked):
+            return self._attach(run)
         self._check_enabled()
         try:
             from gradience_wandb import locate
@@ -156,6 +168,13 @@ class WandbSink:
     def _check_enabled(self) -> None:
         if self._place.mode == DISABLED:
             raise TargetGoneError("W&B is disabled here: nothing is delivered while WANDB_MODE or its settings say so.")
+
+    def _attach(self, run: Run) -> Tracked:
+        from gradience_wandb.attached import Attached
+
+        self._let_go()
+        self._session = Attached(active.run(), run, self._artifacts)
+        return self._session.tracked
 
     def _let_go(self) -> None:
         """Leave an open run as it is, for another one."""

@@ -4,11 +4,14 @@ It has the block format of LevelDB's logs: a record is one chunk, or several tha
 be torn: what is not whole yet is left for the next look.
 """
 
+import os
 import struct
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
+_SIGN: Final = b":W&B" + struct.pack("<HB", 0xBEE1, 0)
 _HEAD: Final = 7  # bytes of the file's own header, and of each chunk's: checksum, length, kind
 _BLOCK: Final = 32_768
 _FULL, _FIRST, _MIDDLE, _LAST = 1, 2, 3, 4
@@ -52,3 +55,28 @@ class Log:
             if kind in (_FULL, _LAST):
                 self._place = base + place
                 yield b"".join(parts)
+
+
+def write(path: Path, payloads: Iterable[bytes]) -> None:
+    """Replace a file by these records, whole and durably."""
+    draft = path.with_suffix(".draft")
+    with draft.open("wb") as file:
+        file.write(_framed(payloads))
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
+
+
+def _framed(payloads: Iterable[bytes]) -> bytes:
+    out = bytearray(_SIGN)
+    for payload in payloads:
+        rest, kind = payload, 0
+        while kind not in (_FULL, _LAST):
+            if (left := _BLOCK - len(out) % _BLOCK) < _HEAD:
+                out += bytes(left)
+                left = _BLOCK
+            part, rest = rest[: left - _HEAD], rest[left - _HEAD :]
+            kind = (_LAST if kind else _FULL) if not rest else (_MIDDLE if kind else _FIRST)
+            checksum = zlib.crc32(part, zlib.crc32(bytes([kind])))
+            out += struct.pack("<IHB", checksum, len(part), kind) + part
+    return bytes(out)

@@ -63,7 +63,7 @@ def _take(run: OfflineRun, record: dict[str, Any]) -> None:
     elif kind == "alert":
         run.alerts.append(body["title"])
     elif kind == "metric":
-        run.axes[body["name"]] = body.get("step_metric", "")
+        run.axes[body.get("name") or body["glob_name"]] = body.get("step_metric", "")
     elif kind == "artifact":
         run.artifacts.append(body["name"])
     elif kind == "exit":

@@ -1,0 +1,109 @@
+"""Gradience in a process where the user's own `wandb.init` is live: offline, read back from W&B's files."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import pytest
+
+from tests.integrations import wandb_files
+
+pytest.importorskip("wandb")
+pytestmark = pytest.mark.slow
+
+SINK: Final = "gradience_wandb.sink:WandbSink"
+SaveAdapter = Callable[..., Path]
+WAYS: Final = ("explicit", "auto", "trainer")
+
+# Three loops of the user's, with a recorder in each, and an audit before the end, as in a notebook.
+SCRIPT: Final = f"""
+import os, sys, wandb
+from gradience.cli.main import main
+from gradience.mirror.live import recording
+from gradience.vnext.telemetry import TelemetryWriter
+
+recording.TERMS = recording.Terms(poll_s=0.01)
+
+def train(way, adapter):
+    os.makedirs(way)
+    config = {{"lr": 1, "report_to": ["wandb"] if way == "trainer" else []}}
+    run = wandb.init(project="sft", id=way, dir=way, tags=["mine"], notes="by hand", config=config)
+    if way == "trainer":
+        wandb.define_metric("train/global_step")
+        wandb.define_metric("*", step_metric="train/global_step", step_sync=True)
+    journal = f"{{way}}/run.jsonl"
+    with TelemetryWriter(journal, "r", sinks=["{SINK}"], host="thread") as writer:
+        for step in range(0, 300, 10):
+            log(run, way, step, **{{"train/loss": step}})
+            for between in range(step, step + 10):
+                writer.train_step(between, loss=0.5)
+            log(run, way, step, late=step)
+    try:
+        main(["audit", "--peft-dir", adapter, "--telemetry", journal, "--log-to", "{SINK}"])
+    except SystemExit as end:
+        assert not end.code
+    assert wandb.run is run
+    run.finish()
+
+def log(run, way, step, **values):
+    if way == "explicit":
+        run.log(values, step=step)
+    elif way == "auto":
+        run.log(values)
+    else:
+        run.log({{**values, "train/global_step": step}})
+
+for way in sys.argv[2:]:
+    train(way, sys.argv[1])
+"""
+
+
+class Trained(msgspec.Struct, frozen=True):
+    """Where all of it has happened, and what was said meanwhile."""
+
+    place: Path
+    said: str
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, save_adapter: SaveAdapter) -> Trained:
+    """The script's three runs."""
+    place = tmp_path_factory.mktemp("attached")
+    save_adapter(place / "out" / "checkpoint-300")
+    environ = {key: value for key, value in os.environ.items() if not key.startswith("WANDB_")}
+    own = {"HOME": str(place), "WANDB_MODE": "offline", "WANDB_SILENT": "true", "WANDB_ERROR_REPORTING": "false"}
+    command = [sys.executable, "-c", SCRIPT, "out/checkpoint-300", *WAYS]
+    done = subprocess.run(command, cwd=place, env=environ | own, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return Trained(place, done.stderr)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_none_of_the_users_rows_is_dropped(trained: Trained, way: str) -> None:
+    """Whether they name their steps or not; ours ride on theirs, or are rows of their own beside the Trainer's."""
+    run = wandb_files.read(trained.place / way)
+    steps = list(range(0, 300, 10))
+    rows = [row for step in sorted(run.rows) for row in run.rows[step]]
+    assert [row["train/loss"] for row in rows if "train/loss" in row] == steps
+    assert [row["late"] for row in rows if "late" in row] == steps
+    assert run.values("gradience/train/loss")
+    if way == "explicit":
+        assert sorted(run.rows) == steps
+    if way == "trainer":
+        assert len(run.values("gradience/train/loss")) == 300
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_users_run_receives_the_audit(trained: Trained, way: str) -> None:
+    """From this process, since no other can reach it; what a person wrote stays, and the run is theirs to finish."""
+    run = wandb_files.read(trained.place / way)
+    assert (run.tags[0], run.notes, run.config["lr"], run.exits) == ("mine", "by hand", 1, [0])
+    assert {"gradience:review", "gradience:over_provisioned"} <= set(run.tags)
+    assert run.summary["lora_audit/utilization_mean"] > 0
+    assert run.axes["gradience/train/loss"] == "gradience/step"
+    assert list((trained.place / way).glob("wandb/*/files/gradience/audit.json"))
+    assert f"{SINK}: run {way}" in trained.said
