@@ -41,7 +41,7 @@ test: $(VENV)/installed-test
 	$(VENV)/bin/pytest -n auto
 
 faults: $(VENV)/installed-test
-	KILLS=$(or $(KILLS),10) $(VENV)/bin/pytest tests/integrations/test_fault_*.py
+	KILLS=$(or $(KILLS),10) $(VENV)/bin/pytest -n auto tests/integrations/test_fault_*.py
 
 bench: $(VENV)/installed-test
 	@$(PIP) -e ".[bench]" || echo "the neighbour of the auditor could not be installed: it is left out"

@@ -31,10 +31,14 @@ Outcomes = dict[str, "Future[Told]"]
 def told(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outcomes]:
     """What becomes of the recordings that the selected tests are about; all are under way."""
     params = [item.callspec.params for item in request.session.items if hasattr(item, "callspec")]
-    names = [param["wandb_story"] for param in params if "wandb_story" in param]
+    wanted = {param["wandb_story"] for param in params if "wandb_story" in param}
     folder = tmp_path_factory.mktemp("wandb-faults")
     with ThreadPoolExecutor(AT_ONCE, "wandb-fault") as pool:
-        yield {name: pool.submit(STORIES[name], folder / name.replace(" ", "-")) for name in names}
+        yield {
+            name: pool.submit(story, folder / name.replace(" ", "-"))
+            for name, story in STORIES.items()
+            if name in wanted
+        }
 
 
 def check(told: Told, dead: int = 0) -> None:

@@ -54,8 +54,9 @@ class Server:
         own = {key: value for key, value in os.environ.items() if not key.startswith(foreign)}
         places = {f"WANDB_{kind}_DIR": str(home / kind.lower()) for kind in ("CONFIG", "CACHE", "DATA")}
         server = {"WANDB_BASE_URL": self.address, "WANDB_API_KEY": KEY, "NO_PROXY": "127.0.0.1"}
-        quiet = {"WANDB_SILENT": "true", "WANDB_ERROR_REPORTING": "false"}
-        return {**own, **places, **server, **quiet, "HOME": str(home), "WANDB_DIR": str(home)}
+        manners = {"WANDB_SILENT": "true", "WANDB_ERROR_REPORTING": "false"}
+        haste = {"WANDB__FILE_STREAM_TRANSMIT_INTERVAL": "1"}  # seconds; less is not taken
+        return {**own, **places, **server, **manners, **haste, "HOME": str(home), "WANDB_DIR": str(home)}
 
     @property
     def runs(self) -> dict[str, TrackedRun]:
