@@ -36,6 +36,7 @@ class Arm:
         self.name = name
         self.steps: list[float] = []
         self.blocks: list[float] = []  # the median step of each
+        self.cpu: list[float] = []  # seconds of this thread for each
         self.appends: list[float] = []
         self.begin_s = 0.0
         self._writer = TelemetryWriter(folder / f"{name}.jsonl", sinks=sinks, close_timeout_s=120)
@@ -44,6 +45,7 @@ class Arm:
     def run(self, matrix: torch.Tensor) -> None:
         """Train and record a block, while the side-cars are at work."""
         self._signal(signal.SIGCONT)
+        cpu = time.thread_time()
         for step in range(STEPS):
             began = time.perf_counter()
             loss = (matrix @ matrix).sum().item()
@@ -52,6 +54,7 @@ class Arm:
             ended = time.perf_counter()
             self.steps.append(ended - began)
             self.appends.append(ended - trained)
+        self.cpu.append(time.thread_time() - cpu)
         self.blocks.append(statistics.median(self.steps[-STEPS:]))
         self._signal(signal.SIGSTOP)
 
@@ -114,16 +117,19 @@ def _judge(none: Arm, one: Arm, two: Arm) -> int:
             f"{arm.name:>4}: first event {arm.begin_s * 1e3:6.2f} ms, step {step:6.3f} ms, append {append:5.1f} us, "
             f"99.9th percentile {_tail_ms(arm):6.3f} ms, longest {max(arm.appends) * 1e3:6.2f} ms"
         )
-    ratios = [_ratio(one, none), _ratio(two, one)]
-    print(f"step with a live sink: {ratios[0]:.4f}x of one without (bar {RATIO_BAR}x), {len(one.steps)} steps each")
-    print(f"step with two live sinks: {ratios[1]:.4f}x of one with one (bar {RATIO_BAR}x)")
+    ratios = [_ratio(one.blocks, none.blocks), _ratio(two.blocks, one.blocks)]
+    cpu = [_ratio(one.cpu, none.cpu), _ratio(two.cpu, one.cpu)]
+    for what, wall, thread in zip(
+        ("a live sink: {} of one without", "two: {} of one with one"), ratios, cpu, strict=True
+    ):
+        print(f"step with {what.format(f'{wall:.4f}x')} (bar {RATIO_BAR}x); CPU time of the thread {thread:.4f}x")
     print(f"append, 99.9th percentile of the worst: {max(map(_tail_ms, (one, two))):.3f} ms (bar {APPEND_BAR_MS} ms)")
     return int(max(ratios) > RATIO_BAR or max(map(_tail_ms, (one, two))) > APPEND_BAR_MS)
 
 
-def _ratio(arm: Arm, other: Arm) -> float:
-    """How many times as long a step takes: the median of the rounds, in each of which both had the same minute."""
-    return statistics.median(one / another for one, another in zip(arm.blocks, other.blocks, strict=True))
+def _ratio(some: Sequence[float], others: Sequence[float]) -> float:
+    """How many times as long some take: the median of the rounds, in each of which both had the same minute."""
+    return statistics.median(one / other for one, other in zip(some, others, strict=True))
 
 
 def _tail_ms(arm: Arm) -> float:
