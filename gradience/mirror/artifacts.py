@@ -1,18 +1,20 @@
 """Which files a sink uploads beside the numbers; what is in them is the same in every tracker."""
 
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Any, Final, Literal, get_args
 
 from gradience.errors import InputError
+
+Kind = Literal["audit", "report", "telemetry"]  # in a sink's signature, so that editors and `sinks check` know them
 
 AUDIT: Final = "audit"  # audit.json: the whole audit, per module
 REPORT: Final = "report"  # report.md: what its text says, verdict first
 TELEMETRY: Final = "telemetry"  # the journal, compressed, once its run is over
-KINDS: Final = (AUDIT, REPORT, TELEMETRY)
-DEFAULT: Final = (AUDIT, REPORT)
+KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
+DEFAULT: Final[tuple[Kind, ...]] = (AUDIT, REPORT)
 
 
-def chosen(asked: Any) -> frozenset[str]:
+def chosen(asked: Any) -> frozenset[Kind]:
     """The kinds that a sink's option `artifacts` names.
 
     Raises:

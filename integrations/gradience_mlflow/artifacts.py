@@ -33,7 +33,7 @@ UPLOADS: Final = 5  # of a journal that a store never answers, though the tracke
 class Artifacts:
     """What one journal brings to its tracked run beside numbers: files of the kinds that were chosen, and the note."""
 
-    def __init__(self, client: MlflowClient, journal: Path, kinds: frozenset[str]) -> None:
+    def __init__(self, client: MlflowClient, journal: Path, kinds: frozenset[artifacts.Kind]) -> None:
         self._client = client
         self._journal = journal
         self._kinds = kinds

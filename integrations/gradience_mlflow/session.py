@@ -11,6 +11,7 @@ from mlflow.entities import Metric, Param, RunTag
 from mlflow.entities import Run as TrackedRun
 
 from gradience.errors import UnavailableError
+from gradience.mirror.artifacts import Kind
 from gradience.mirror.sink import Batch, Position, Run, Tracked
 from gradience.mirror.view import ADVICE_STEP_TAG, RUN_ID_TAG
 from gradience.vnext.types import RunStatus
@@ -41,7 +42,7 @@ def connect(store: Store) -> MlflowClient:
 class Session:
     """The tracked run of one `run_id` in one store."""
 
-    def __init__(self, client: MlflowClient, store: Store, wish: Wish, run: Run, kinds: frozenset[str]) -> None:
+    def __init__(self, client: MlflowClient, store: Store, wish: Wish, run: Run, kinds: frozenset[Kind]) -> None:
         self._client = client
         found = locate.tracked_run(client, run, wish)
         self._id = found.info.run_id

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 import msgspec
 
 from gradience.errors import ExtraMissingError
-from gradience.mirror.artifacts import DEFAULT, chosen
+from gradience.mirror.artifacts import DEFAULT, Kind, chosen
 from gradience.mirror.sink import Batch, Run, Tracked
 from gradience.vnext.types import RunStatus
 from gradience_mlflow import active, store
@@ -55,7 +55,7 @@ class MLflowSink:
         experiment: str | None = None,
         run: str | None = None,
         active_run: str | None = None,
-        artifacts: Sequence[str] = DEFAULT,
+        artifacts: Sequence[Kind] = DEFAULT,
     ) -> None:
         self._given = tracking_uri
         self._active_run = active_run

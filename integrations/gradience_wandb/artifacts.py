@@ -21,7 +21,7 @@ _AUDIT: Final = {artifacts.AUDIT: AUDIT_FILE, artifacts.REPORT: REPORT_FILE}
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     """What one journal brings to its run as files: those of the kinds that were chosen."""
 
-    kinds: frozenset[str]
+    kinds: frozenset[artifacts.Kind]
     journal: Path
 
     @property

@@ -11,6 +11,7 @@ import msgspec
 
 from gradience.errors import TargetGoneError
 from gradience.mirror import origin
+from gradience.mirror.artifacts import Kind
 from gradience.mirror.sink import Run
 from gradience_wandb import adoption, foreign
 from gradience_wandb.artifacts import Wanted
@@ -34,7 +35,7 @@ _FOREIGN: Final = re.compile(r"[^\w-]", re.ASCII)
 _NAME: Final = 128  # characters of a run's name
 
 
-def session(core: Core, place: Place, wish: Wish, run: Run, kinds: frozenset[str]) -> Opened:
+def session(core: Core, place: Place, wish: Wish, run: Run, kinds: frozenset[Kind]) -> Opened:
     """The open run that is meant.
 
     Raises:

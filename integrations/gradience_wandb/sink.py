@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 import msgspec
 
 from gradience.errors import ExtraMissingError, TargetGoneError
-from gradience.mirror.artifacts import DEFAULT, chosen
+from gradience.mirror.artifacts import DEFAULT, Kind, chosen
 from gradience.mirror.sink import Batch, Run, Tracked
 from gradience.vnext.types import RunStatus
 from gradience_wandb import active, place
@@ -73,7 +73,7 @@ class WandbSink:
         base_url: str | None = None,
         mode: str | None = None,
         group: str | None = None,
-        artifacts: Sequence[str] = DEFAULT,
+        artifacts: Sequence[Kind] = DEFAULT,
     ) -> None:
         self._wish = Wish(
             project=project,

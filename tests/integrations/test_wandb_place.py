@@ -80,4 +80,4 @@ def test_a_disabled_wandb_takes_nothing() -> None:
 def test_only_what_there_is_can_be_uploaded() -> None:
     """A mistake in `artifacts` is said when the sink is made."""
     with pytest.raises(InputError, match="artifacts names 'weights': it takes a list of audit, report, telemetry"):
-        WandbSink(artifacts=("weights",))
+        WandbSink(artifacts=("weights",))  # type: ignore[arg-type]

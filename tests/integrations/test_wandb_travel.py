@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from gradience_wandb import WandbSink
 
+from gradience.mirror.artifacts import Kind
 from gradience.mirror.cursor import Delivery
 from gradience.mirror.sync import sync
 from gradience.vnext.appender import append_events
@@ -18,7 +19,7 @@ pytestmark = pytest.mark.slow
 AUDIT = {"event": "metrics", "step": 1, "kind": "lora_audit", "metrics": {"utilization_mean": 0.5}}
 
 
-def _deliver(path: Path, *artifacts: str) -> None:
+def _deliver(path: Path, *artifacts: Kind) -> None:
     assert sync(path, WandbSink(artifacts=artifacts), patience_s=20.0).state is Delivery.UP_TO_DATE
 
 
