@@ -128,6 +128,6 @@ def test_whoever_waits_still_shows_that_it_does_not_hang(recorder: Recorder) -> 
 def test_whoever_delivers_shows_that_it_does_not_hang(recorder: Recorder) -> None:
     """A thousand lines of which each is tried alone take longer than one call may."""
     heard: list[float] = []
-    spec = Spec(journal=str(recorder.path), sink="x", recorder=os.getpid(), terms=TERMS)
+    spec = Spec(journal=str(recorder.path), wish=Wish(type="x"), recorder=os.getpid(), terms=TERMS)
     Vigil(spec, heard=lambda: heard.append(time.monotonic())).progressed()
     assert len(heard) == 1
