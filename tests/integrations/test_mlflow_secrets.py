@@ -159,7 +159,7 @@ def test_no_secret_is_left_anywhere(tracker: Tracker, double: Server, tmp_path: 
     with watched() as commands:
         assert place.run("-c", RECORDER, told=json.dumps(PLANTED)) == 0, place.said
         assert place.gradience("sinks", "check", "--sinks", "sinks.yaml", "--timeout", "20") == 4
-        assert place.gradience("sync", "run.jsonl", "--to", "mlflow", "--deadline", "2", MLFLOW_TRACKING_URI=dead) == 4
+        assert place.gradience("sync", "run.jsonl", "--sinks", "sinks.yaml", "--deadline", "3") == 4
         assert place.gradience("sync", "run.jsonl", "--to", "mlflow", MLFLOW_TRACKING_URI=alive) == 0
         assert place.gradience("sync", "run.jsonl", "--to", "leaky:Leaky", "--from-start") == 0
         assert place.gradience("sync", "run.jsonl", "--status") == 4
