@@ -11,8 +11,11 @@ from typing import Final
 
 import msgspec
 
+from gradience.errors import InputError
+
 _SQLITE: Final = re.compile(r"(sqlite(?:\+\w+)?:///)([^?]+)(.*)", re.DOTALL)
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")  # two characters at least: "C:" is a drive
+_NETWORK: Final = re.compile(r"(?:https?|(?:postgresql|mysql|mssql)(?:\+\w+)?)://", re.IGNORECASE)
 _DATABASES: Final = ("sqlite", "postgresql", "mysql", "mssql", "file:")
 _DEFAULT: Final = "mlflow.db"
 _LOCAL_PAGE: Final = "http://127.0.0.1:5000"
@@ -64,8 +67,13 @@ class Store(msgspec.Struct, frozen=True):
 
 
 def resolve(given: str | None, environ: Mapping[str, str], cwd: Path) -> Store:
-    """The store that was named, else that of the environment, else MLflow's default in `cwd`."""
+    """The store that was named, else that of the environment, else MLflow's default in `cwd`.
+
+    Raises:
+        InputError: nothing tells what in its address is a password, and what may be shown.
+    """
     uri = given or environ.get("MLFLOW_TRACKING_URI") or _default(cwd)
+    _check_shown(uri)
     if found := _SQLITE.fullmatch(uri):
         return Store(f"{found[1]}{_absolute(found[2], cwd)}{found[3]}")
     if uri.startswith("file:") and not uri.startswith("file:/"):
@@ -78,6 +86,20 @@ def resolve(given: str | None, environ: Mapping[str, str], cwd: Path) -> Store:
 def is_named(given: str | None, environ: Mapping[str, str], cwd: Path) -> bool:
     """Whether somebody says which store is meant: by option, by the environment, or by a store that lies in `cwd`."""
     return bool(given or environ.get("MLFLOW_TRACKING_URI")) or _has_files(cwd) or (cwd / _DEFAULT).exists()
+
+
+def _check_shown(uri: str) -> None:
+    if _NETWORK.match(uri):
+        host = re.split(r"[/?#]", uri.partition("://")[2], maxsplit=1)[0].rpartition("@")[2]
+        _, colon, port = host.rpartition("]")[2].rpartition(":")
+        is_clear = not colon or port.isdigit()
+    else:
+        is_clear = "@" not in uri or "://" in uri or not _SCHEME.match(uri) or uri.startswith("file:")
+    if not is_clear:
+        raise InputError(
+            "cannot use the MLflow address, which is not shown, since it may hold a password: write it as "
+            "https://USER:PASSWORD@HOST:PORT, with %2F, %3F, %23 and %40 for the characters / ? # @ of a password"
+        )
 
 
 def _default(cwd: Path) -> str:

@@ -6,6 +6,7 @@ import pytest
 from gradience_mlflow import MLflowSink
 from gradience_mlflow.store import resolve
 
+from gradience.errors import InputError
 from gradience.mirror.sync import sync
 from gradience.testing import samples
 
@@ -121,3 +122,28 @@ def test_a_target_names_store_and_experiment(monkeypatch: pytest.MonkeyPatch) ->
     assert MLflowSink(tracking_uri="http://host", experiment="e", run="r").target == "http://host#run=r"
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "e")
     assert MLflowSink(tracking_uri="http://host").target == "http://host#experiment=e"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "http://me:hunter/2@host",
+        "https://me:hunter#2@host:1",
+        "postgresql://me:hunter?2@host/x",
+        "me:hunter2@host",
+        "http:/me:hunter2@h",
+    ],
+)
+def test_an_address_whose_password_cannot_be_told_is_not_shown(given: str) -> None:
+    """Part of it would pass for a port or a path, and be kept in cursors."""
+    with pytest.raises(InputError, match="write it as https://USER:PASSWORD@HOST:PORT") as refused:
+        resolve(given, {}, CWD)
+    assert "hunter" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "given", ["http://[::1]:5000", "https://host", "./runs@home", "sqlite:////a@b/mlflow.db", "uc:x"]
+)
+def test_an_address_without_one_is_taken(given: str) -> None:
+    """An @ in a path is nobody's password."""
+    assert resolve(given, {}, CWD).uri
