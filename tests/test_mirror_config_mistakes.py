@@ -121,6 +121,24 @@ sinks:
         f"- {{type: {MAILBOX}, address: 'mailto:me', post: rail}}\n",
         ["1: [0].post: expected one of 'air', 'sea'"],
     ),
+    "values of other kinds": (
+        f"""
+- {{type: {FOLDER}, root: "\\ud800"}}
+- {{type: {FOLDER}, batch_lines: !!bool maybe, retry_max_s: !!int "", close_timeout_s: 1e999}}
+- {{type: {FOLDER}, <<: 5}}
+- {{type: {FOLDER}, root: c, [a]: b}}
+- {{type: os:sep}}
+""",
+        [
+            "2: [0].root: has characters that are no text",
+            "3: [1].batch_lines: cannot be read as its tag says: bool",
+            "3: [1].close_timeout_s: expected a number <= 86400.0",
+            "3: [1].retry_max_s: cannot be read as its tag says: int",
+            "4: [2].<<: is no mapping, so that it cannot be merged",
+            "5: [3]: has a key that is no text",
+            "6: [4].type: Sink 'os:sep' of this environment is none",
+        ],
+    ),
     "no text": ("- \x00", ["1: no YAML: a character that no text file has (#x0000)"]),
 }
 

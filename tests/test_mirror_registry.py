@@ -66,6 +66,25 @@ def test_an_entry_that_points_nowhere_is_refused(site: Path) -> None:
         registry.load("diary")
 
 
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("os:sep", "is none: os:sep has not open, deliver, close"),
+        ("builtins:dict", "is none: builtins:dict has not open"),
+        ("builtins:print", "is none: what it makes has not open"),
+        ("diary:Sink", "cannot be loaded from diary:Sink: division by zero"),
+        ("moody:Sink", "refuses its options: not today"),
+    ],
+)
+def test_what_is_no_sink_is_refused_in_one_line(site: Path, value: str, words: str) -> None:
+    """Whatever a name leads to, and whatever happens as it is imported and made."""
+    (site / "diary.py").write_text("1 / 0\n")
+    moody = "class Sink:\n    def __init__(self): raise RuntimeError('not today')\n    open = deliver = close = None\n"
+    (site / "moody.py").write_text(moody)
+    with pytest.raises(InputError, match=f"^Sink '{value}' .*{words}"):
+        registry.load(value)
+
+
 def test_an_option_that_the_sink_does_not_take_is_refused(site: Path) -> None:
     """An option is never dropped in silence."""
     install(site, "diary-sink", diary="gradience.testing:MemorySink")

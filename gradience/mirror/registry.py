@@ -10,11 +10,12 @@ from typing import Any
 
 import msgspec
 
-from gradience.errors import ExtraMissingError, InputError
+from gradience.errors import ExtraMissingError, GradienceError, InputError
 from gradience.mirror import reason
 from gradience.mirror.sink import Sink
 
 GROUP = "gradience.sinks"
+METHODS = ("open", "deliver", "close")
 OURS = ("mlflow", "wandb")  # sinks that an extra of this distribution makes usable
 
 
@@ -57,10 +58,12 @@ def find(name: str) -> Callable[..., Sink]:
         raise ExtraMissingError(
             f"Sink {name!r} needs {missing.name!r}, which is missing: {install_line(name)}."
         ) from None
-    except (ImportError, AttributeError) as broken:
+    except Exception as broken:  # noqa: BLE001 - foreign code runs here, and whoever named it is to know why it fails
         raise InputError(
-            f"Sink {name!r} of {sink.distribution} cannot be loaded from {sink.value}: {broken}."
+            f"Sink {name!r} of {sink.distribution} cannot be loaded from {sink.value}: {reason.of(broken)}."
         ) from None
+    if not callable(factory) or (isinstance(factory, type) and not _is_sink(factory)):
+        raise InputError(f"Sink {name!r} of {sink.distribution} is none: {sink.value} has not {', '.join(METHODS)}.")
     return factory
 
 
@@ -81,9 +84,14 @@ def load(name: str, **options: Any) -> Sink:
     except TypeError as missing:
         raise InputError(f"Sink {name!r} needs more options: {missing}.") from None
     try:
-        return factory(**options)
-    except (OSError, TypeError, ValueError) as refusal:
+        sink = factory(**options)
+    except GradienceError:
+        raise
+    except Exception as refusal:  # noqa: BLE001 - as in `find`
         raise InputError(f"Sink {name!r} refuses its options: {reason.of(refusal)}.") from None
+    if not _is_sink(sink):
+        raise InputError(f"Sink {name!r} is none: what it makes has not {', '.join(METHODS)}.")
+    return sink
 
 
 def unknown_options(factory: Callable[..., Sink], options: dict[str, Any]) -> list[str]:
@@ -116,3 +124,7 @@ def install_line(name: str) -> str:
     if name in OURS:
         return f"install the extra [{name}], in a checkout: pip install -e '.[{name}]'"
     return "install the distribution that offers it, then `gradience sinks` lists it"
+
+
+def _is_sink(thing: object) -> bool:
+    return all(hasattr(thing, method) for method in METHODS)

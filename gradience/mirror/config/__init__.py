@@ -18,6 +18,7 @@ from typing import Any, Final
 import msgspec
 
 from gradience.errors import GradienceError, InputError
+from gradience.mirror import registry
 from gradience.mirror.config import entry
 from gradience.mirror.config.findings import Findings
 from gradience.mirror.config.node import Node
@@ -25,8 +26,8 @@ from gradience.mirror.wish import Wish
 
 KEY: Final = "sinks"  # of a larger file, and what a list is called that stands in none
 SIZE_LIMIT: Final = 256_000  # bytes: YAML is read slowly, and a larger file is hardly meant
+_SINK: Final = ("name", "target", *registry.METHODS)
 _FILES: Final = (".yaml", ".yml", ".json")
-_SINK: Final = ("name", "target", "open", "deliver", "close")
 
 
 class Config(msgspec.Struct, frozen=True):
@@ -110,7 +111,7 @@ def _distinct(wishes: Iterable[tuple[Node, Wish]], findings: Findings) -> None:
         try:
             sink = wish.sink()
             first = seen.setdefault((sink.name, sink.target), node)
-        except (GradienceError, OSError, TypeError, ValueError) as error:
+        except (GradienceError, AttributeError) as error:
             findings.wrong(node, findings.masked(error))
             continue
         if first is not node:

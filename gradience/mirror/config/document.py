@@ -146,8 +146,8 @@ class _Reader:
         if kind in _VALUES:
             try:
                 return msgspec.structs.replace(place, value=_constructor.construct_object(source), text=text)
-            except ValueError:
-                self._findings.wrong(place, f"is not what its tag says: {kind}")
+            except (ValueError, LookupError):  # PyYAML takes a tag's word for it
+                self._findings.wrong(place, f"cannot be read as its tag says: {kind}")
         else:
             self._findings.wrong(place, "has a tag that sink lists do not have: leave it out")
         return place
@@ -160,7 +160,15 @@ class _Reader:
             self._findings.wrong(place, "has a `${` that begins no variable: ${NAME}, ${NAME:-default}, $$ for a $")
         for name in expansion.unset:
             self._findings.wrong(place, f"needs the environment variable {name}, which is not set: or ${{{name}:-...}}")
-        if expansion.is_broken or expansion.unset:
+        is_text = _is_text(expansion.text)
+        if not is_text:
+            self._findings.wrong(place, "has characters that are no text")
+        if expansion.is_broken or expansion.unset or not is_text:
             return place
         value: Any = expansion.text if expansion.text or not text else None
         return msgspec.structs.replace(place, value=value, text=text)
+
+
+def _is_text(text: str) -> bool:
+    """Whether it can be written anywhere; half of a pair of surrogates cannot."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
