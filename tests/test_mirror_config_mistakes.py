@@ -132,7 +132,7 @@ sinks:
         [
             "2: [0].root: has characters that are no text",
             "3: [1].batch_lines: cannot be read as its tag says: bool",
-            "3: [1].close_timeout_s: expected a number <= 86400.0",
+            "3: [1].close_timeout_s: is none of the values that it takes",
             "3: [1].retry_max_s: cannot be read as its tag says: int",
             "4: [2].<<: is no mapping, so that it cannot be merged",
             "5: [3]: has a key that is no text",
