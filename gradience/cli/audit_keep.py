@@ -11,7 +11,7 @@ from gradience import references
 from gradience.cli import delivery, landing, output, wishes
 from gradience.cli.options import together
 from gradience.cli.path import A_PATH
-from gradience.mirror import config
+from gradience.mirror import catchup, config
 from gradience.mirror.wish import Wish
 from gradience.references import Fetched
 from gradience.report.plain import plain
@@ -42,7 +42,7 @@ class Keeping(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def options(self) -> dict[str, str]:
         """What was said about the trackers that are named."""
-        given = {name: getattr(self, name) for name in delivery.OPTIONS}
+        given = {name: getattr(self, name) for name in catchup.TYPED}
         return {name: value for name, value in given.items() if value is not None}
 
     @property

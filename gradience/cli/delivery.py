@@ -19,7 +19,6 @@ from gradience.mirror.wish import Wish
 from gradience.report.plain import plain
 
 REASON_WIDTH: Final = 200  # characters of a tracker's own words
-OPTIONS: Final = ("run", "experiment", "tracking_uri", "project", "entity")  # what a command takes for its sinks
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):

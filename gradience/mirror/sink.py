@@ -71,7 +71,7 @@ class Sink(Protocol):
 
     A sink may also have a method `active_run`. It is called in a recorder's process, where it must import nothing, and
     returns constructor options: those that lead a sink in another process to the run that is active in this one, its
-    id as `active_run`; none where nothing is active.
+    id as `active_run`, or to a place beside it; none where nothing is active.
 
     And one `in_process(tracked: str | None) -> bool`: whether what it would attach to is an object of this process, so
     that no other may deliver. `tracked` is where the run is tracked so far, if anywhere. It imports nothing, either.

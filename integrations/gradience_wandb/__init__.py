@@ -7,6 +7,14 @@
     session       one open run of ours: batches in, rows out
     contents      what a batch becomes in W&B's terms
     artifacts     an audit as files and as a table
+    active        the run that is live in this process
+    attached      ... as far as one can add to it
+    foreign       a run of somebody else's that is meant
+    adoption      ... recognised by what its tracker logged
+    guest         what it receives
+    finished      ... over the public API
+    supplement    ... from a directory beside its own, when it was recorded offline
+    recorded      what such directories tell
     known         what W&B holds of a run, and what is expected to be read back
     remote        ... from a server
     fragments     ... from the files of an offline run
@@ -16,7 +24,7 @@
     resolver      the class that fetches adapters which are artifacts
     artifact      ... in a process of its own
 
-All but `sink`, `place` and `resolver` are imported by the first `open` or in another process.
+All but `sink`, `place`, `active` and `resolver` are imported by the first `open` or in another process.
 """
 
 from gradience_wandb.resolver import ArtifactResolver

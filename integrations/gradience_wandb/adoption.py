@@ -50,7 +50,7 @@ def _only(fitting: Mapping[str, str | None], run: Run) -> str | None:
     if len(fitting) > 1:
         names = ", ".join(f"{path} ({name or 'unnamed'})" for path, name in islice(fitting.items(), _SHOWN))
         where = origin.directories(run)[0]
-        raise TargetGoneError(f"{len(fitting)} W&B runs logged {_KEY} {where}: {names}. Name the right one with --run.")
+        raise TargetGoneError(f"name the right run with --run: {len(fitting)} in W&B logged {_KEY} {where}: {names}.")
     return next(iter(fitting), None)
 
 

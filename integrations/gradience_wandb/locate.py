@@ -50,8 +50,8 @@ def session(core: Core, place: Place, wish: Wish, run: Run, kinds: frozenset[Kin
         if other is not None:
             wish = _beside(wish, other, run)
             found = _look(core, place, wish, run)
-            if found.known is None:
-                log.warning("W&B run %s is not over, and would lose rows: a run beside it is used.", other.path)
+    if wish.beside and found.known is None:
+        log.warning("W&B run %s is not over, and would lose rows: a run beside it is used.", wish.beside)
     if found.known is None and run.tracked == found.memory.path and place.mode == ONLINE:
         raise TargetGoneError(
             f"W&B run {found.memory.path}, which earlier deliveries went to, is not there any more: name another with "

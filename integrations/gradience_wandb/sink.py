@@ -47,12 +47,15 @@ class WandbSink:
     both stand in the run's `.wandb` file; what `wandb sync` makes of that file later is between it and the server, so a
     journal that was mirrored offline is mirrored anew, whole, when it is mirrored online.
 
+    A run of somebody else's receives audits, advice and alerts once it is over; while it goes on, a run beside it does.
+    Only in the process where it is live it is added to meanwhile, best effort: delivered means handed to wandb there.
+
     Args:
         project: where a new run goes; else WANDB_PROJECT or W&B's settings file, else the journal's `meta.experiment`,
             else "uncategorized".
         entity: the user or team that owns the project; else WANDB_ENTITY, W&B's settings file, the user's own.
         run: the run to deliver to, as `id`, `project/id` or `entity/project/id`.
-        beside: somebody else's run that is live elsewhere: the path of the one that ours belongs to.
+        beside: the path of somebody else's run that a new one of ours belongs to, because that one is live elsewhere.
         base_url: the server; else WANDB_BASE_URL or W&B's settings file.
         mode: `online`, `offline` or `disabled`; else WANDB_MODE or W&B's settings file.
         group: the group of a new run.

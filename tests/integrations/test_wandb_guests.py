@@ -89,8 +89,8 @@ def test_of_several_runs_none_is_guessed(tracker: Server, adapter: Path) -> None
     """They are listed; the one that is named then, by its id alone, receives what is in the journal meanwhile."""
     first, second = (_theirs(tracker, run_id, adapter.parent, sweep="s1") for run_id in ("u1", "u2"))
     unclear = _audit(tracker, adapter)
-    assert "2 W&B runs logged output_dir" in unclear.stderr
-    assert "me/huggingface/u1 (run u1), me/huggingface/u2 (run u2). Name the right one with --run." in unclear.stderr
+    assert "name the right run with --run: 2 in W&B logged output_dir" in unclear.stderr
+    assert "me/huggingface/u1 (run u1), me/huggingface/u2 (run u2)" in unclear.stderr
     named = _audit(tracker, adapter, "--run", "u2", "--strict")
     assert named.returncode == 0, named.stderr
     assert second.summary["gradience"]["verdict"] == "review"
