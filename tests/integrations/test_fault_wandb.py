@@ -12,7 +12,8 @@ import pytest
 
 from tests.integrations.faults.recording import GROWTH_KIB, SLACK_S, STALL_S
 from tests.integrations.faults.table import Row
-from tests.integrations.faults.wandb_stories import MENDED, OUTAGES, PARKED, POISONED, STORIES, Told
+from tests.integrations.faults.wandb_stage import Told
+from tests.integrations.faults.wandb_stories import MENDED, OUTAGES, PARKED, POISONED, STORIES
 
 pytest.importorskip("wandb")
 pytestmark = [

@@ -10,7 +10,7 @@ import pytest
 from tests.integrations.faults import kills, recording, seen
 from tests.integrations.faults.recording import Recording
 from tests.integrations.faults.table import Row
-from tests.integrations.faults.wandb_stories import GONE_S, SINK, cores
+from tests.integrations.faults.wandb_stage import GONE_S, SINK, cores
 from tests.integrations.wandb_double import server
 from tests.integrations.wandb_double.server import Server
 

@@ -15,10 +15,9 @@ def naming(text: str) -> list[int]:
     return [pid for pid in _pids() if pid != os.getpid() and wanted in _command(pid) and is_running(pid)]
 
 
-def inheriting(text: str) -> list[int]:
-    """The living processes, other than this one, whose environment contains a text."""
-    wanted = os.fsencode(text)
-    return [pid for pid in _pids() if pid != os.getpid() and wanted in _environment(pid) and is_running(pid)]
+def inherits(pid: int, text: str) -> bool:
+    """Whether a process was started with a text in its environment."""
+    return os.fsencode(text) in _read(pid, "environ")
 
 
 def is_running(pid: int) -> bool:
@@ -52,10 +51,6 @@ def _pids() -> Iterator[int]:
 
 def _command(pid: int) -> bytes:
     return _read(pid, "cmdline")
-
-
-def _environment(pid: int) -> bytes:
-    return _read(pid, "environ")
 
 
 def _read(pid: int, name: str) -> bytes:

@@ -22,6 +22,7 @@ from tests.integrations.faults.trainer import Close, Done, Order, Steps
 
 ANSWER_S: Final = 120.0
 TERMS: Final = Terms(poll_s=0.2, grace_s=0.5, linger_s=60.0, leave_s=10.0, mend_s=3.0, call_s=25.0)
+LOOK_S: Final = 0.25  # between two looks at all processes there are
 OUTAGE_S: Final = 6.0  # after a first attempt has met the fault
 STALL_S: Final = 0.5  # a train_step that waited for a tracker would take seconds
 SLACK_S: Final = 2.0  # for a busy machine, on top of a deadline
@@ -32,7 +33,7 @@ class Recording:
     """A trainer process that records into `folder`, whose name is the run's id, and is mirrored to `sink`.
 
     And into another one `beside` it, if that is given. `env` adds to the environment, or removes from it. What the
-    trainer says goes to a file in `log`, else in `folder`.
+    trainer says goes to a file in `log`, else in `folder`. `helpers` finds the processes that its side-cars started.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class Recording:
         path: Path | None = None,
         log: Path | None = None,
         beside: Mapping[str, Any] | None = None,
+        helpers: Callable[[], list[int]] = list,
         **order: Any,
     ) -> None:
         folder.mkdir(exist_ok=True)
@@ -58,6 +60,7 @@ class Recording:
             **{"terms": TERMS, "close_timeout_s": 3.0, **order},
         )
         self._env = _environment(env or {})
+        self._helpers = helpers
         self._said = (log or folder) / "trainer.log"
         self._answers: queue.Queue[bytes] = queue.Queue()
         self.longest_s = 0.0
@@ -137,14 +140,14 @@ class Recording:
         return done
 
     def memory_kib(self) -> int:
-        """What the largest side-car has in RAM now; the peak is kept, too."""
-        now = max(map(processes.resident_kib, self.sidecars()), default=0)
+        """What its side-cars and their helpers have in RAM now; the peak is kept, too."""
+        now = sum(map(processes.resident_kib, [*self.sidecars(), *self._helpers()]))
         self.peak_kib = max(self.peak_kib, now)
         return now
 
     def stay(self, seconds: float) -> None:
         """Let time pass, watching memory."""
-        until(lambda: self.memory_kib() < 0, seconds, must=False)
+        until(lambda: self.memory_kib() < 0, seconds, must=False, pause_s=LOOK_S)
 
     def see_off(self) -> None:
         """Wait until nothing delivers any more, which the terms of the side-car bound."""
@@ -153,6 +156,7 @@ class Recording:
             lambda: self.memory_kib() == 0 and not self.sidecars(),
             terms.linger_s + terms.call_s + terms.leave_s + 20.0,
             must=False,
+            pause_s=LOOK_S,
         )
         left = self.sidecars()
         processes.end(left)
@@ -234,12 +238,12 @@ def recording(folder: Path, sink: Mapping[str, Any], **order: Any) -> Iterator[R
         made.end()
 
 
-def until(done: Callable[[], bool], seconds: float = 90.0, *, must: bool = True) -> bool:
+def until(done: Callable[[], bool], seconds: float = 90.0, *, must: bool = True, pause_s: float = 0.05) -> bool:
     """Wait for something; whether it came about."""
     limit = time.monotonic() + seconds
     while not done():
         if time.monotonic() >= limit:
             assert not must, "it did not come about"
             return False
-        time.sleep(0.05)
+        time.sleep(pause_s)
     return True

@@ -1,118 +1,29 @@
-"""Recordings mirrored into W&B that go through trouble, each with a server and a wandb of its own."""
+"""Recordings mirrored into W&B that go through trouble, and what becomes of them."""
 
 import os
 import signal
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
-from tests.integrations.faults import processes, recording, seen, stories, terminal
-from tests.integrations.faults.recording import Recording, until
-from tests.integrations.wandb_double import faults, server
+from tests.integrations.faults import processes, seen, terminal
+from tests.integrations.faults.recording import until
+from tests.integrations.faults.wandb_stage import GONE_S, HEALTHY, SINK, Stage, Told, begun
+from tests.integrations.wandb_double import faults
 from tests.integrations.wandb_double.faults import Fault
-from tests.integrations.wandb_double.held import TrackedRun
-from tests.integrations.wandb_double.server import KEY, Server
+from tests.integrations.wandb_double.server import KEY
 
-SINK: Final = {"type": "gradience_wandb:WandbSink", "project": "sft"}
-TERMS: Final = msgspec.structs.replace(recording.TERMS, call_s=30.0)
-HEALTHY: Final = 300  # steps
 DURING: Final = 600
 FEW: Final = 6  # each of them may be tried alone
 POISON: Final = 4  # the line
 OUTAGE_S: Final = 5.0  # after a first attempt has met the fault
-GONE_S: Final = 10.0  # for a wandb-core whose side-car has gone
 WRITES: Final = ("UpsertBucket", "file_stream", "CreateRunFiles", "NotifyScriptableRunAlert")
 
 
-class Told(stories.Told, frozen=True, kw_only=True):
-    """What became of a recording, and of W&B: the states of its run, how many runs there are, and who is left."""
-
-    states: list[str]
-    runs: int
-    orphans: list[int]
-
-
-class Stage(msgspec.Struct, frozen=True):
-    """A recording under way, and the service that it is mirrored to."""
-
-    run: Recording
-    service: Server
-    home: Path
-
-    def cores(self) -> list[int]:
-        """The processes of wandb-core that belong to it."""
-        return cores(self.home)
-
-    def healthy(self) -> int:
-        """Record until memory has seen a delivery; its size."""
-        self.run.record(HEALTHY)
-        until(lambda: self.run.delivered == HEALTHY + 1)
-        return self.run.memory_kib()
-
-    def lines_of(self, sink: str) -> int:
-        """How many lines one of its sinks has passed."""
-        return cursor.line if (cursor := self.run.cursor_of(sink)) else 0
-
-    @property
-    def held(self) -> TrackedRun:
-        """Its run, as the service holds it."""
-        return self.service.runs[self.run.run_id]
-
-    @property
-    def env_without_key(self) -> dict[str, str]:
-        """The environment of the same person's, who is not logged in."""
-        return {key: value for key, value in self.service.env(self.home).items() if key != "WANDB_API_KEY"}
-
-    def told(
-        self, fault: str, close_s: float, healthy_kib: int | None = None, env: Mapping[str, str] | None = None
-    ) -> Told:
-        """What became of it, once nothing works on it any more; what is left is brought by hand."""
-        run = self.run
-        run.see_off()
-        behind = run.lines() - run.delivered
-        synced = run.sync(env=env).returncode if behind else 0
-        until(lambda: not self.cores(), GONE_S, must=False)
-        orphans = self.cores()
-        held = list(self.service.runs.values())
-        account = seen.in_wandb(run.path, run.state, held[0])
-        grown = None if healthy_kib is None else run.peak_kib - healthy_kib
-        remarks = f"{behind} left to `sync`" if behind else ""
-        row = run.told(fault, account, close_s=close_s, grown_kib=grown, remarks=remarks)
-        states = [held[0].state] if held else []
-        said = run.said
-        return Told(row=row, said=said, behind=behind, synced=synced, states=states, runs=len(held), orphans=orphans)
-
-
-def cores(home: Path) -> list[int]:
-    """The processes of wandb-core that were started with this HOME."""
-    ours = set(processes.inheriting(f"HOME={home}\0"))
-    return [pid for pid in processes.naming("wandb-core") if pid in ours]
-
-
 Story = Callable[[Path], Told]
-
-
-@contextmanager
-def begun(
-    folder: Path, *, down: bool = False, env: Mapping[str, str | None] | None = None, **order: Any
-) -> Iterator[Stage]:
-    """A recording that has begun; with a service that is down, or not."""
-    home = folder.with_name(f"{folder.name}-home")
-    home.mkdir()
-    with server.serving() as service:
-        if down:
-            service.refuse()
-        given = {"terms": TERMS, **order}
-        with recording.recording(folder, SINK, env={**service.env(home), **(env or {})}, **given) as run:
-            stage = Stage(run, service, home)
-            try:
-                yield stage
-            finally:
-                processes.end(stage.cores())
 
 
 def outage(name: str, operations: tuple[str, ...], fault: Fault, folder: Path) -> Told:
