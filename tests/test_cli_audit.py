@@ -316,6 +316,24 @@ def test_the_run_is_mirrored_with_its_audit(site: Path, adapter: Path, run: Path
 
 
 @pytest.mark.slow
+def test_the_run_is_mirrored_into_the_sinks_of_a_file(site: Path, adapter: Path, run: Path, tmp_path: Path) -> None:
+    """Each as its entry says; what is behind is caught up by the same file, and its options show nowhere."""
+    (tmp_path / "one").mkdir()
+    file = tmp_path / "sinks.yaml"
+    file.write_text(
+        f"- {{type: file, tracking_uri: {tmp_path}/one, events: [recommendation]}}\n"
+        f"- {{type: file, name: the other, tracking_uri: {tmp_path}/none, options: }}\n"
+    )
+    done = _fresh(site, adapter, "--sinks", file, "--deadline", "0.5", "--strict")
+    assert done.returncode == 4
+    _, first, second = done.stderr.splitlines()
+    assert first == f"file: run run-1  file://{tmp_path / 'one' / 'run-1'}"
+    assert second.startswith("the other is behind (")
+    assert second.endswith(f"catch up with: gradience sync {run} --sinks {file}")
+    assert set(_tracker_events(tmp_path / "one")) == {"run_start", "left_out", "run_end", "recommendation"}
+
+
+@pytest.mark.slow
 def test_a_tracker_that_is_down_loses_nothing(site: Path, adapter: Path, run: Path, tmp_path: Path) -> None:
     """The report is on screen, the events are on disk, one line says what catches up; exit code 4 only if strict."""
     away = ("--log-to", "file", "--tracking-uri", tmp_path / "tracker", "--deadline", "0.5")

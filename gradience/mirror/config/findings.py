@@ -1,7 +1,6 @@
 """What is wrong in a sink list, and what is worth a remark: each with its place, none with a value."""
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 
 import msgspec
 
@@ -54,6 +53,8 @@ class Findings:
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
     """What was probably meant."""
+    from difflib import get_close_matches  # a recorder without mistakes need not wait for it
+
     by_sound = {_sound(name): name for name in known}
     found = get_close_matches(_sound(word), by_sound, n=1)
     return by_sound[found[0]] if found else None
