@@ -40,6 +40,7 @@ def tracker(tmp_path: Path) -> Path:
 def test_what_lives_here_is_delivered_from_here(journal: Path, tracker: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No other process can reach it; and the environment of this one stays as it is, since it is not the sink's."""
     monkeypatch.setenv("HOME_RUN", "live")
+    monkeypatch.delenv("GRADIENCE_FOLDER_SINK", raising=False)  # a test of `sync` in this process may have left it
     request = Request(wishes=(Wish(type=NAME, options={"tracking_uri": str(tracker)}),), deadline_s=5)
     (delivered,) = delivery.deliver(journal, "r", request)
     assert delivered.up_to_date
