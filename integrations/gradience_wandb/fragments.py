@@ -25,13 +25,12 @@ _LOOK_S: Final = 0.01
 class Fragments:
     """One offline run by its id."""
 
-    url: str | None = None
-
     def __init__(self, core: Core, directory: Path, project: str, entity: str | None, run_id: str) -> None:
         self._core = core
         self._directory = directory
         self.id = run_id
         self.path = run_id
+        self.url: str | None = directory.as_uri()
         settings = {"x_transaction_log_flush_interval": FLUSH_S}
         self.arguments: Mapping[str, Any] = {"entity": entity, "project": project, "settings": settings}
         self._growing: Log | None = None
