@@ -22,6 +22,7 @@ pytestmark = [
 ]
 
 LATEST_S: Final = 5.0  # a side-car needs seconds until it delivers
+PAUSE_S: Final = 0.01  # between two steps: what nobody could deliver meanwhile has to be delivered in the end
 KINDS: Final = {"recorder": kills.recorders, "sidecar": kills.sidecars}
 ENDS: Final = {"recorder": "failed", "sidecar": "finished"}
 
@@ -35,7 +36,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, "Futu
         home = place / f"{who}-home"
         home.mkdir()
         with server.serving() as service:
-            run = KINDS[who](place / who, SINK, kills.COUNT, 7, LATEST_S, service.env(home))
+            run = KINDS[who](place / who, SINK, kills.COUNT, 7, LATEST_S, pause_s=PAUSE_S, env=service.env(home))
             recording.until(lambda: not cores(home), GONE_S, must=False)
             return run, service
 

@@ -19,7 +19,14 @@ PAUSE_S: Final = 0.002  # between two steps
 
 
 def recorders(
-    folder: Path, sink: Mapping[str, Any], kills: int, seed: int, latest_s: float, env: Mapping[str, str] | None = None
+    folder: Path,
+    sink: Mapping[str, Any],
+    kills: int,
+    seed: int,
+    latest_s: float,
+    *,
+    pause_s: float = PAUSE_S,
+    env: Mapping[str, str] | None = None,
 ) -> Recording:
     """Kill a recorder up to `latest_s` after its first line; the next one resumes the run. The last of them."""
     chance = random.Random(seed)
@@ -29,7 +36,7 @@ def recorders(
         try:
             run.hear()
             run.record(20)
-            run.say(Steps(1_000_000, PAUSE_S))
+            run.say(Steps(1_000_000, pause_s))
             time.sleep(chance.uniform(0, latest_s))
             os.killpg(run.process.pid, signal.SIGKILL)
         finally:
@@ -42,14 +49,21 @@ def recorders(
 
 
 def sidecars(
-    folder: Path, sink: Mapping[str, Any], kills: int, seed: int, latest_s: float, env: Mapping[str, str] | None = None
+    folder: Path,
+    sink: Mapping[str, Any],
+    kills: int,
+    seed: int,
+    latest_s: float,
+    *,
+    pause_s: float = PAUSE_S,
+    env: Mapping[str, str] | None = None,
 ) -> Recording:
     """Kill the side-car of a recorder up to `latest_s` after its start, or not yet at work; then end in order."""
     chance = random.Random(seed)
     with recording.recording(folder, sink, env=env, terms=BRISK, close_timeout_s=60.0, brisk=True) as run:
         for _ in range(kills):
             until(lambda: bool(run.sidecars()))
-            run.say(Steps(int(latest_s / PAUSE_S), PAUSE_S))
+            run.say(Steps(int(latest_s / pause_s), pause_s))
             time.sleep(chance.uniform(0, latest_s))
             for pid in run.sidecars():
                 os.kill(pid, signal.SIGKILL)
