@@ -36,17 +36,29 @@ def named(core: Core, place: Place, path: str) -> Foreign:
 
 
 def adopted(core: Core, place: Place, run: Run) -> Foreign | None:
-    """The one run that an audit belongs to, where its journal is no record of a training."""
+    """The one run that an audit belongs to, where its journal is no record of a training.
+
+    Raises:
+        TargetGoneError: several could be meant, or one that is not on the server yet.
+    """
     if origin.trains(run):
         return None
-    if place.mode != ONLINE:
-        found = adoption.offline(place.directory, run)
-    else:
-        wanted = place.project_for(run.meta.get("experiment"))
-        projects = dict.fromkeys([wanted, *([] if place.project else [adoption.TRAINERS])])
-        entity = place.entity or core.api().default_entity
-        found = adoption.online(core.api(), [f"{entity}/{project}" for project in projects], run)
+    if place.mode == ONLINE and (path := _adopted_online(core, place, run)) is not None:
+        return named(core, place, path)
+    found = adoption.offline(place.directory, run)
+    if found is not None and place.mode == ONLINE:
+        raise TargetGoneError(
+            f"W&B run {found} was recorded offline and is not on the server: `wandb sync` uploads it; or deliver with "
+            "WANDB_MODE=offline."
+        )
     return named(core, place, found) if found is not None else None
+
+
+def _adopted_online(core: Core, place: Place, run: Run) -> str | None:
+    wanted = place.project_for(run.meta.get("experiment"))
+    projects = dict.fromkeys([wanted, *([] if place.project else [adoption.TRAINERS])])
+    entity = place.entity or core.default_entity()
+    return adoption.online(core.api(), [f"{entity}/{project}" for project in projects], run)
 
 
 def _on_server(core: Core, path: str) -> Foreign:

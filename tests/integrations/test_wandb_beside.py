@@ -29,7 +29,7 @@ run.finish()
 def test_the_side_car_puts_a_run_of_its_own_beside_it(tmp_path: Path) -> None:
     """In its project and group, linked in the config; neither a sweep nor the live run is ever taken for ours."""
     with server.serving() as tracker:
-        environ = {**tracker.env(tmp_path), "WANDB_SWEEP_ID": "s1"}
+        environ = {**tracker.env(tmp_path), "WANDB_SWEEP_ID": "s1", "WANDB__FILE_STREAM_TRANSMIT_INTERVAL": "1"}
         done = subprocess.run(
             [sys.executable, "-c", SCRIPT], cwd=tmp_path, env=environ, capture_output=True, text=True, check=False
         )

@@ -47,7 +47,7 @@ def _theirs(tracker: Server, run_id: str, output_dir: object, **more: Any) -> Tr
 
 def _audit(tracker: Server, adapter: Path, *options: str, **own: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "gradience", "audit", "--peft-dir", str(adapter), "--log-to", SINK, *options]
-    environ = {**tracker.env(adapter.parents[1]), **own}
+    environ = {**tracker.env(adapter.parents[1]), "WANDB__FILE_STREAM_TRANSMIT_INTERVAL": "1", **own}
     return subprocess.run(command, cwd=adapter.parents[1], env=environ, capture_output=True, text=True, check=False)
 
 

@@ -70,11 +70,12 @@ def _folders(place: Path) -> list[Path]:
 def test_a_run_of_the_users_receives_the_audit(tracker: Server, adapter: Path, save_adapter: SaveAdapter) -> None:
     """From one directory beside its own; nothing that it had is lost, and it ends as it did.
 
-    What was uploaded has gone elsewhere, and can only be added to there.
+    Until it is uploaded no other run takes its place online; and what was uploaded can only be added to there.
     """
     place = adapter.parents[1]
     _python(tracker, place, "-c", USERS, "ends", **OFFLINE)
-    said = [_audit(tracker, save_adapter(adapter, needed=needed), "--strict", **OFFLINE) for needed in (2, 4)]
+    assert "W&B run u1 was recorded offline and is not on the server" in _audit(tracker, adapter)
+    said = [_audit(tracker, save_adapter(adapter, needed=needed), "--strict", **OFFLINE) for needed in (2, 8)]
     assert said[-1].splitlines()[-1] == f"{SINK}: run u1"
     theirs, ours = _folders(place)
     _sync(tracker, theirs)
@@ -87,12 +88,12 @@ def test_a_run_of_the_users_receives_the_audit(tracker: Server, adapter: Path, s
     assert (after.history, after.name, after.notes, after.group, after.state, after.exit_code) == kept
     assert after.summary.items() >= {key: value for key, value in summary.items() if key != "_step"}.items()
     assert after.summary["lora_audit/utilization_mean"] > 0
-    assert after.summary["gradience"]["suggested_rank"] == "4"
+    assert after.summary["gradience"]["suggested_rank"] == "8"
     assert after.settings.items() >= {**settings, "later": "by hand"}.items()
     assert after.tags == ["mine", "gradience:review", "gradience:over_provisioned"]
     assert {"gradience/audit.json", "gradience/report.md"} <= set(after.files)
     assert list(tracker.runs) == ["u1"]
-    assert "W&B run u1 was uploaded from" in _audit(tracker, save_adapter(adapter, needed=8), **OFFLINE)
+    assert "W&B run u1 was uploaded from" in _audit(tracker, save_adapter(adapter, needed=3), **OFFLINE)
     assert len(_folders(place)) == 2
 
 
