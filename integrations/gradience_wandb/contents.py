@@ -6,6 +6,7 @@ One row for each line, at the line's number: that is W&B's step, which never goe
 import json
 import math
 from collections.abc import Iterator, Mapping
+from hashlib import sha256
 from typing import Any, Final
 
 import msgspec
@@ -134,8 +135,20 @@ def _config(batch: Batch, known: Mapping[str, Any]) -> tuple[dict[str, Any], lis
                 "run_id": event.run_id,
                 "created_by": ROOT,
                 "configured": record.line,
+                "start": _mark(record),
             }
     return fresh, conflicts
+
+
+def is_of_another_file(batch: Batch, known: Known) -> bool:
+    """Whether a batch repeats the line of the run's configuration, and says something else there."""
+    ours = _mapping(known.config.get(ROOT))
+    line, start = ours.get("configured"), ours.get("start")
+    return start is not None and any(record.line == line and _mark(record) != start for record in batch.records)
+
+
+def _mark(record: Record) -> str:
+    return sha256(record.raw).hexdigest()[:16]
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

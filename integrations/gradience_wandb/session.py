@@ -114,13 +114,14 @@ class Session:
         """Whether the run has all of a batch already, its end included.
 
         Raises:
-            TargetGoneError: it has as many lines of another file, and W&B never replaces a row.
+            TargetGoneError: it has lines of another file, and W&B never replaces a row.
         """
         known, held = self._known, self._known.position
-        if held is not None and held.line == batch.position.line and held != batch.position:
+        differs = held is not None and held.line == batch.position.line and held != batch.position
+        if differs or contents.is_of_another_file(batch, known):
             raise TargetGoneError(
-                f"W&B run {self._memory.path} holds {held.line} lines of another file, and W&B replaces no row: delete "
-                "it, or name another with --run."
+                f"W&B run {self._memory.path} holds lines of another file, and W&B replaces no row: delete it, or name "
+                "another with --run."
             )
         return known.is_settled and held is not None and held.line >= batch.position.line
 

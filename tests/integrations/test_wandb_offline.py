@@ -8,8 +8,11 @@ from typing import Any
 import pytest
 from gradience_wandb import WandbSink
 
+from gradience.audit.record import AuditRecord
 from gradience.errors import TargetGoneError
 from gradience.mirror.sink import Batch, Position, Run
+from gradience.policy import audit_event
+from gradience.policy.advice import advise
 from gradience.testing import check_sink, samples
 from gradience.vnext.types import RunStatus
 from tests.integrations import wandb_files
@@ -126,11 +129,12 @@ def test_no_core_is_left_behind(run: Run, batch: MakeBatch) -> None:
 def test_rows_of_another_file_are_never_taken_for_those_of_this_one(
     wandb_home: Path, run: Run, batch: MakeBatch
 ) -> None:
-    """W&B replaces no row: to deliver a file anew that was replaced ends with what to do."""
-    _deliver(run, batch(_step(1, loss=1.0)))
-    with pytest.raises(TargetGoneError, match="1 lines of another file"):
-        _deliver(run, batch(_step(1, loss=2.0)))
-    assert wandb_files.read(wandb_home).values("train/loss") == {1: 1.0}
+    """W&B replaces no row: to deliver a file anew that was replaced, longer or not, ends with what to do."""
+    _deliver(run, batch(START, _step(1, loss=1.0)))
+    for lines in ([START, _step(1, loss=2.0)], [{**START, "ts": 1.0}, *(_step(step, loss=2.0) for step in range(5))]):
+        with pytest.raises(TargetGoneError, match="holds lines of another file"):
+            _deliver(run, batch(*lines))
+    assert wandb_files.read(wandb_home).values("train/loss") == {2: 1.0}
 
 
 def test_many_lines_arrive_each_once(wandb_home: Path, run: Run) -> None:
@@ -141,3 +145,21 @@ def test_many_lines_arrive_each_once(wandb_home: Path, run: Run) -> None:
     found = wandb_files.read(wandb_home)
     assert found.values("train/loss") == {line: 1 / line for line in range(1, 3001)}
     assert all(len(rows) == 1 for rows in found.rows.values())
+
+
+def test_an_audit_is_a_table_an_artifact_and_a_note(
+    wandb_home: Path, run: Run, batch: MakeBatch, make_record: Callable[..., AuditRecord]
+) -> None:
+    """Once, however often it is delivered; the verdict of a newer one takes the place of the older one's tags."""
+    record = make_record({f"{layer}.q_proj": [3.0, 1.0, *[0.01] * 14] for layer in range(4)})
+    told = advise(record)
+    audit = {"event": "metrics", "step": 5, "kind": "lora_audit", "metrics": audit_event.metrics(record, told)}
+    advice = {"event": "recommendation", "step": 5, **audit_event.recommendation(record, told)}
+    lines = batch(audit, advice)
+    _deliver(run, lines)
+    _deliver(run, lines, batch({"event": "recommendation", "step": 6, "recommendations": [], "verdict": "ok"}, first=3))
+    found = wandb_files.read(wandb_home)
+    assert [name.partition("-")[0] for name in found.artifacts] == ["gradience", "run"]  # W&B makes one of the table
+    assert found.values("lora_audit/modules.nrows") == {1: 4}
+    assert found.values("lora_audit/rank_waste")[1] > 0.5
+    assert (found.notes.partition(" (")[0], found.tags) == ("**Verdict: review**", ["gradience:ok"])
