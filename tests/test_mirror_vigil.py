@@ -40,6 +40,25 @@ class Recorder:
         self._lock.release()
 
 
+class Clock:
+    """A clock that stands still until it is told to go on."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def pass_by(self, seconds: float) -> None:
+        """Let time pass."""
+        self.now += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The monotonic clock, in the hands of the test."""
+    made = Clock()
+    monkeypatch.setattr("time.monotonic", lambda: made.now)
+    return made
+
+
 @pytest.fixture
 def recorder(tmp_path: Path) -> Iterator[Recorder]:
     recorder = Recorder(tmp_path)
@@ -47,12 +66,12 @@ def recorder(tmp_path: Path) -> Iterator[Recorder]:
     recorder.go()
 
 
-def test_a_recorder_at_work_is_followed_for_ever(recorder: Recorder) -> None:
+def test_a_recorder_at_work_is_followed_for_ever(recorder: Recorder, clock: Clock) -> None:
     """Neither the end of the file nor an outage ends the drain."""
     vigil = recorder.vigil()
     assert vigil.follow()
     assert not vigil.stop()
-    time.sleep(TERMS.linger_s)
+    clock.pass_by(TERMS.linger_s)
     assert vigil.follow()
     assert not vigil.stop()
 
@@ -67,27 +86,27 @@ def test_the_end_of_the_file_is_read_once_more_after_the_recorder_has_gone(recor
     assert not vigil.follow()
 
 
-def test_a_run_without_an_end_is_followed_for_a_moment(recorder: Recorder) -> None:
+def test_a_run_without_an_end_is_followed_for_a_moment(recorder: Recorder, clock: Clock) -> None:
     """A cell that runs again, a trainer that is restarted: they are back soon."""
     vigil = recorder.vigil()
     recorder.go()
     assert vigil.follow()
     assert vigil.follow()
-    time.sleep(TERMS.grace_s)
+    clock.pass_by(TERMS.grace_s)
     assert not vigil.follow()
 
 
-def test_patience_counts_from_the_last_progress(recorder: Recorder) -> None:
+def test_patience_counts_from_the_last_progress(recorder: Recorder, clock: Clock) -> None:
     """An outage without a recorder ends the drain, but not while lines get through."""
     vigil = recorder.vigil()
     recorder.go()
     assert not vigil.stop()
-    time.sleep(0.15)
+    clock.pass_by(0.15)
     vigil.progressed()
     assert not vigil.stop()
-    time.sleep(0.15)
+    clock.pass_by(0.15)
     assert not vigil.stop()
-    time.sleep(0.1)
+    clock.pass_by(0.1)
     assert vigil.stop()
 
 
@@ -97,13 +116,13 @@ def test_patience_is_not_renewed_by_beginning_anew(recorder: Recorder) -> None:
     assert recorder.vigil(idle_since=time.monotonic() - TERMS.linger_s).stop()
 
 
-def test_whoever_is_told_to_leave_delivers_what_is_there(recorder: Recorder) -> None:
+def test_whoever_is_told_to_leave_delivers_what_is_there(recorder: Recorder, clock: Clock) -> None:
     """It waits for nothing more, and for an outage only for a moment."""
     vigil = recorder.vigil()
     vigil.leave()
     assert not vigil.follow()
     assert not vigil.stop()
-    time.sleep(TERMS.leave_s)
+    clock.pass_by(TERMS.leave_s)
     assert vigil.stop()
 
 
@@ -114,7 +133,7 @@ def test_a_sleep_ends_when_the_recorder_goes(recorder: Recorder) -> None:
     recorder.go()
     began = time.monotonic()
     vigil.sleep(10.0)
-    assert time.monotonic() - began < 2.0
+    assert time.monotonic() - began < 5.0
 
 
 def test_whoever_waits_still_shows_that_it_does_not_hang(recorder: Recorder) -> None:

@@ -5,7 +5,7 @@ import os
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import closing
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from gradience.vnext import codec
 from gradience.vnext.record import Record
 from gradience.vnext.types import SCHEMA
 from tests.integrations.faults import table
+from tests.integrations.faults.proxy import Proxy, proxy
 from tests.integrations.faults.server import Server
 from tests.integrations.faults.table import Row
 
@@ -102,8 +103,12 @@ def batch() -> Callable[..., Batch]:
 @pytest.fixture(scope="session")
 def tracker(_fresh_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A real `mlflow server` on loopback, which runs; who kills it starts it again."""
-    with _running(Server(tmp_path_factory.mktemp("server"), _fresh_store)) as made:
+    made = Server(tmp_path_factory.mktemp("server"), _fresh_store)
+    try:
+        made.start()
         yield made
+    finally:
+        made.kill()
 
 
 @pytest.fixture(scope="session")
@@ -113,10 +118,10 @@ def server(tracker: Server) -> str:
 
 
 @pytest.fixture
-def serving(_fresh_store: Path, tmp_path: Path) -> Callable[[], AbstractContextManager[str]]:
-    """A function that starts a server of the test's own store, always on one port, for as long as a `with` lasts."""
-    own = Server(tmp_path / "server", _fresh_store)
-    return lambda: _address(own)
+def way(tracker: Server) -> Iterator[Proxy]:
+    """What stands between a test and that server: its `fault` is the test's."""
+    with proxy(tracker.port) as made:
+        yield made
 
 
 @pytest.fixture
@@ -146,18 +151,3 @@ def _batch(*events: Mapping[str, Any], first: int = 1, run_id: str = "run-1", **
         records.append(Record(number, end, raw, codec.decode(raw)))
     mark = sha256(b"".join(record.raw for record in records)).hexdigest()[:12]
     return Batch(records=tuple(records), position=Position(records[-1].line, mark), **history)
-
-
-@contextmanager
-def _running(server: Server) -> Iterator[Server]:
-    try:
-        server.start()
-        yield server
-    finally:
-        server.kill()
-
-
-@contextmanager
-def _address(server: Server) -> Iterator[str]:
-    with _running(server):
-        yield server.address

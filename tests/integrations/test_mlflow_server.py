@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing
+from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Event, Thread
@@ -19,6 +19,7 @@ from gradience.errors import TargetGoneError, UnavailableError
 from gradience.mirror.sink import Batch, Run, Tracked
 from gradience.testing import check_sink
 from gradience.vnext.types import RunStatus
+from tests.integrations.faults.proxy import Fault, Proxy
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -91,26 +92,23 @@ def test_nothing_is_printed(server: str, run: Run, batch: MakeBatch, capfd: pyte
 
 
 def test_an_outage_is_told_and_delivery_goes_on_after_it(
-    serving: Callable[[], AbstractContextManager[str]], run: Run, batch: MakeBatch
+    way: Proxy, remote: "MlflowClient", run: Run, batch: MakeBatch
 ) -> None:
     """The same sink delivers again once the server is back; each point is there once."""
-    from mlflow import MlflowClient
-
     first = batch({"event": "train_step", "step": 1, "loss": 1.0})
     second = batch({"event": "train_step", "step": 2, "loss": 2.0}, first=2)
-    with serving() as address:
-        sink = MLflowSink(tracking_uri=address)
-        tracked = sink.open(run)
-        sink.deliver(first)
+    sink = MLflowSink(tracking_uri=way.address, experiment="outage")
+    tracked = sink.open(run)
+    sink.deliver(first)
+    way.fault = Fault.REFUSED
     began = time.monotonic()
     with pytest.raises(UnavailableError, match="Delivering lines 2 to 2"):
         sink.deliver(second)
     assert time.monotonic() - began < BOUND_S
-    with serving() as address:
-        sink.deliver(first)
-        sink.deliver(second)
-        rows = _history(MlflowClient(address), tracked)["train/loss"]
-    assert [row[:2] for row in rows] == [(1.0, 1), (2.0, 2)]
+    way.fault = Fault.NONE
+    sink.deliver(first)
+    sink.deliver(second)
+    assert [row[:2] for row in _history(remote, tracked)["train/loss"]] == [(1.0, 1), (2.0, 2)]
 
 
 def test_a_server_that_is_down_is_unavailable_at_once(run: Run) -> None:

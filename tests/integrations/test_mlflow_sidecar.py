@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ from gradience.mirror.live import recording
 from gradience.mirror.live.spec import Terms
 from gradience.vnext import lock
 from gradience.vnext.telemetry import TelemetryWriter
+from tests.integrations.faults.proxy import Fault, Proxy
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -177,23 +178,20 @@ def test_a_killed_training_does_not_fail_a_run_of_the_users(
     assert client.get_run(theirs.info.run_id).info.status == "RUNNING"
 
 
-def test_a_server_that_comes_late_gets_everything(
-    journal: Path, serving: Callable[[], AbstractContextManager[str]], caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_server_that_comes_late_gets_everything(journal: Path, way: Proxy, caplog: pytest.LogCaptureFixture) -> None:
     """Training starts while MLflow is down; the recorder says so, and nothing is missing in the end."""
-    with serving() as address:
-        pass  # to learn the address: nobody is there now
-    with TelemetryWriter(journal, sinks=[{"type": "mlflow", "tracking_uri": address}], close_timeout_s=60) as writer:
+    way.fault = Fault.REFUSED
+    sink = {"type": "mlflow", "tracking_uri": way.address, "experiment": "late"}
+    with TelemetryWriter(journal, sinks=[sink], close_timeout_s=60) as writer:
         for step in range(1, 6):
             writer.train_step(step, loss=1 / step)
         until(lambda: "mlflow: not delivered, will try again" in caplog.text)
-        with serving():
-            until(lambda: "mlflow: delivering again" in caplog.text, 120.0)
-            writer.close()
-            client = mlflow.MlflowClient(address)
-            run = the_run(client)
-            assert steps(client, run.info.run_id) == recorded(journal)
-            assert run.info.status == "FINISHED"
+        way.fault = Fault.NONE
+        until(lambda: "mlflow: delivering again" in caplog.text, 120.0)
+    client = mlflow.MlflowClient(way.address)
+    (run,) = client.search_runs([client.get_experiment_by_name("late").experiment_id])
+    assert steps(client, run.info.run_id) == recorded(journal)
+    assert run.info.status == "FINISHED"
 
 
 def test_close_does_not_wait_for_a_server_that_is_down(journal: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -205,7 +203,7 @@ def test_close_does_not_wait_for_a_server_that_is_down(journal: Path, caplog: py
     until(lambda: store.load() is not None)
     began = time.monotonic()
     writer.close()
-    assert time.monotonic() - began < 6.0
+    assert time.monotonic() - began < 9.0  # the deadline of 5 s, and a busy machine
     assert "mlflow is 2 lines behind (" in caplog.text
     assert f"catch up with: gradience sync {journal} --to mlflow --tracking-uri {address}" in caplog.text
     until(lambda: lock.holder(store.lock) is None)

@@ -13,8 +13,8 @@ from tests.integrations.faults import recording, seen
 from tests.integrations.faults.recording import Recording, until
 from tests.integrations.faults.trainer import Steps
 
-COUNT: Final = int(os.environ.get("KILLS", "10"))  # of each kind, of processes that take seconds to be back
-BRISK: Final = Terms(poll_s=0.05, grace_s=0.2, linger_s=30.0, leave_s=20.0, call_s=30.0)
+COUNT: Final = int(os.environ.get("KILLS", "6"))  # of each kind, of processes that take seconds to be back
+BRISK: Final = Terms(poll_s=0.05, grace_s=0.2, linger_s=60.0, leave_s=20.0, call_s=60.0)
 PAUSE_S: Final = 0.002  # between two steps
 
 

@@ -21,7 +21,7 @@ from tests.integrations.faults.table import Row
 from tests.integrations.faults.trainer import Close, Done, Order, Steps
 
 ANSWER_S: Final = 120.0
-TERMS: Final = Terms(poll_s=0.2, grace_s=0.5, linger_s=60.0, leave_s=10.0, mend_s=3.0, call_s=25.0)
+TERMS: Final = Terms(poll_s=0.2, grace_s=0.5, linger_s=120.0, leave_s=10.0, mend_s=3.0, call_s=60.0)
 LOOK_S: Final = 0.25  # between two looks at all processes there are
 OUTAGE_S: Final = 6.0  # after a first attempt has met the fault
 STALL_S: Final = 0.5  # a train_step that waited for a tracker would take seconds
@@ -163,7 +163,7 @@ class Recording:
         assert gone, f"side-cars are left behind: {left}\n{self.log}"
 
     def sync(
-        self, *options: str, deadline_s: float = 90.0, env: Mapping[str, str] | None = None, **sink: str
+        self, *options: str, deadline_s: float = 240.0, env: Mapping[str, str] | None = None, **sink: str
     ) -> "subprocess.CompletedProcess[str]":
         """Catch up by hand, as the log recommends."""
         return subprocess.run(
@@ -238,7 +238,7 @@ def recording(folder: Path, sink: Mapping[str, Any], **order: Any) -> Iterator[R
         made.end()
 
 
-def until(done: Callable[[], bool], seconds: float = 90.0, *, must: bool = True, pause_s: float = 0.05) -> bool:
+def until(done: Callable[[], bool], seconds: float = 180.0, *, must: bool = True, pause_s: float = 0.05) -> bool:
     """Wait for something; whether it came about."""
     limit = time.monotonic() + seconds
     while not done():

@@ -17,7 +17,7 @@ from tests.integrations.faults.server import Server
 from tests.integrations.faults.table import Row
 
 HEALTHY: Final = 1500  # steps: more than one batch, so that memory has seen a full one before the fault
-DURING: Final = 4000
+DURING: Final = 2500
 LONG: Final = 40_000
 
 
