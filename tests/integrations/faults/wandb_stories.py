@@ -9,6 +9,7 @@ from typing import Final
 
 import msgspec
 
+from tests.integrations import wandb_files
 from tests.integrations.faults import processes, seen, terminal
 from tests.integrations.faults.recording import until
 from tests.integrations.faults.wandb_stage import GONE_S, HEALTHY, SINK, Stage, Told, begun
@@ -150,6 +151,8 @@ def offline(folder: Path) -> Told:
         stage.run.record(DURING, 0.0005)
         close = stage.run.close()
         assert stage.run.delivered == stage.run.lines()
+        kept = wandb_files.read(stage.home).rows
+        assert {line: len(rows) for line, rows in kept.items()} == dict.fromkeys(range(1, stage.run.lines() + 1), 1)
         stage.service.listen()
         done = stage.run.sync(env={"WANDB_MODE": "online"})
         assert done.returncode == 0, done.stderr
