@@ -14,7 +14,6 @@ from gradience.mirror import deadletters
 from gradience.testing import folder
 from gradience.vnext import codec, journal
 from gradience.vnext.types import AnyEvent, RunEnd, RunStart, TrainStep
-from tests.integrations.wandb_double.held import TrackedRun
 
 Query = Callable[[str], Iterable[tuple[Any, ...]]]
 
@@ -98,13 +97,12 @@ def in_folder(path: Path, root: Path, run_id: str) -> Account:
     return Account(appended=len(lines), seen=same, duplicates=len(rows) - same, dead=0)
 
 
-def in_wandb(path: Path, state: Path, run: TrackedRun) -> Account:
-    """Compare a journal with a run in the double of W&B, where a line is the row whose step is its number.
+def in_wandb(path: Path, state: Path, rows: Mapping[int, list[dict[str, Any]]]) -> Account:
+    """Compare a journal with the rows of a run in W&B by step, where a line is the row whose step is its number.
 
     A row of another step, or of a loss that its line has not, is taken for one that shows twice.
     """
     lines = {line.number: event for line in journal.read(path) if (event := _event(line.raw)) is not None}
-    rows = run.rows
     strange = [step for step, found in rows.items() if step not in lines or not _tells(found[0], lines[step])]
     return Account(
         appended=len(lines),

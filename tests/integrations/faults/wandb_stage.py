@@ -69,7 +69,7 @@ class Stage(msgspec.Struct, frozen=True):
         until(lambda: not self.cores(), GONE_S, must=False)
         orphans = self.cores()
         held = list(self.service.runs.values())
-        account = seen.in_wandb(run.path, run.state, held[0])
+        account = seen.in_wandb(run.path, run.state, held[0].rows)
         grown = None if healthy_kib is None else run.peak_kib - healthy_kib
         remarks = f"{behind} left to `sync`" if behind else ""
         row = run.told(fault, account, close_s=close_s, grown_kib=grown, remarks=remarks)
