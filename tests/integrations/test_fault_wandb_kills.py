@@ -80,7 +80,7 @@ def test_kills_leave_a_true_run_in_wandb(killed: Outcomes, matrix: list[Row], wh
 
 @pytest.mark.parametrize("who", KINDS)
 def test_kills_leave_true_files_of_wandb(killed: Outcomes, matrix: list[Row], who: str) -> None:
-    """The same offline: the files of one run, which W&B's own reader reads, have each line once, and the last its end."""
+    """The same offline: W&B's own reader finds each line once in the files of one run, and its end in the last."""
     outcome = killed[who, "offline"].result()
     held = wandb_files.read(outcome.home)
     remarks = f"{kills.COUNT} kills, {len(wandb_files.logs(outcome.home))} files"
