@@ -17,7 +17,14 @@ def path(live: Any) -> str:
 
 def is_meant(live: Any, named: str | None) -> bool:
     """Whether a run is the live one, by its path or its id; also where none is named."""
-    return named is None or path(live) == named or path(live).endswith(f"/{named}")
+    if named is None or live.offline:
+        return named is None or named.rpartition("/")[2] == live.id
+    return f"/{path(live)}".endswith(f"/{named}")
+
+
+def is_in(live: Any, project: str | None, entity: str | None) -> bool:
+    """Whether a project that was named is that of the live run; offline nobody knows its entity."""
+    return project in (None, live.project) and (not live.entity or entity in (None, live.entity))
 
 
 def mode() -> str | None:

@@ -19,6 +19,7 @@ from gradience.mirror.sink import Batch, Run, Tracked
 from gradience.vnext.types import RunStatus
 from gradience_wandb import active, contents, guest
 from gradience_wandb.contents import STEP
+from gradience_wandb.faults import translated
 from gradience_wandb.guest import Gift
 from gradience_wandb.known import ROOT, Known
 
@@ -33,7 +34,8 @@ class Attached:
         self._kinds = kinds
         self._audit: Audit | None = None
         self._defined: set[str] = set()
-        self.tracked = Tracked(id=active.path(live), url=live.url, position=guest.position(_known(live), run.run_id))
+        position = guest.position(_known(live), run.run_id)
+        self.tracked = Tracked(id=active.path(live), url=None if live.offline else live.url, position=position)
 
     def deliver(self, batch: Batch) -> None:
         """Hand a batch to wandb; the position is the last.
@@ -43,12 +45,13 @@ class Attached:
         """
         if not self._is_live():
             raise TargetGoneError(f"W&B run {self.tracked.id} was finished in this process: deliver from another one.")
-        known = _known(self._live)
-        given = guest.gift(batch, known, self._audit, self._kinds)
-        self._log(guest.rows(batch, known))
-        for notice in contents.notices(batch):
-            self._live.alert(title=notice.title, text=notice.text, level=notice.level)
-        self._keep(given)
+        with translated(f"Adding to W&B run {self.tracked.id}"):
+            known = _known(self._live)
+            given = guest.gift(batch, known, self._audit, self._kinds)
+            self._log(guest.rows(batch, known))
+            for notice in contents.notices(batch):
+                self._live.alert(title=notice.title, text=notice.text, level=notice.level)
+            self._keep(given)
         self._audit = next(reversed(audits.of(batch)), self._audit)
 
     def close(self, status: RunStatus | None, timeout_s: float) -> None:
@@ -106,4 +109,5 @@ def _tree(value: Any) -> Any:
 
 
 def _named(row: view.Row) -> dict[str, float]:
-    return {f"gradience/{key}" if key.startswith(_TAKEN) else key: value for key, value in row.values.items()}
+    names = {key: f"{ROOT}/{key}" if key.startswith(_TAKEN) else contents.legal(key) for key in row.values}
+    return {names[key]: value for key, value in row.values.items()}

@@ -4,22 +4,24 @@ A run that was resumed has several directories, and their names sort by time; wh
 """
 
 import json
+import logging
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
-from msgspec import Raw
 from wandb.proto.wandb_internal_pb2 import Record  # type: ignore[attr-defined]
 
 from gradience_wandb.transactions import Log
+
+log = logging.getLogger("gradience.wandb")
 
 _LOOK: Final = 200  # records; a run says how it is configured before it takes many steps
 
 
 class Recorded(msgspec.Struct, frozen=True, kw_only=True):
-    """One offline run; `header`, `run` and `exit` are wandb's own records, and `summary` has its leaves as raw JSON."""
+    """One offline run; `header`, `run` and `exit` are wandb's own records."""
 
     folder: Path
     header: Any
@@ -33,11 +35,6 @@ class Recorded(msgspec.Struct, frozen=True, kw_only=True):
         """As W&B calls it."""
         return str(self.run.run_id)
 
-    def told(self, key: str) -> dict[str, Any]:
-        """A part of the summary, as values."""
-        found = self.summary.get(key)
-        return dict(msgspec.json.decode(msgspec.json.encode(found))) if isinstance(found, dict) else {}
-
 
 def folders(directory: Path) -> list[Path]:
     """The directories of offline runs in wandb's own, oldest first."""
@@ -46,7 +43,11 @@ def folders(directory: Path) -> list[Path]:
 
 def look(folder: Path) -> Recorded | None:
     """What a run says first: who it is, and its configuration; None where the directory tells of no run."""
-    return _folded(folder, _records(folder, _LOOK))
+    try:
+        return _folded(folder, _records(folder, _LOOK))
+    except Exception as broken:  # noqa: BLE001  # the directory may be anybody's
+        log.debug("%s tells of no run: %s", folder, broken)
+        return None
 
 
 def whole(parts: Iterable[Path]) -> Recorded | None:
@@ -73,11 +74,11 @@ def _folded(folder: Path, records: Iterable[Any], before: Recorded | None = None
             header = record
         elif kind == "run":
             run = record.run
-            _configure(config, record.run.config)
+            _change(config, record.run.config)
         elif kind == "config":
-            _configure(config, record.config)
+            _change(config, record.config)
         elif kind == "summary":
-            _sum_up(summary, record.summary)
+            _change(summary, record.summary)
         elif kind == "exit":
             end = record.exit
     if run is None:
@@ -85,18 +86,11 @@ def _folded(folder: Path, records: Iterable[Any], before: Recorded | None = None
     return Recorded(folder=folder, header=header, run=run, config=config, summary=summary, exit=end)
 
 
-def _configure(config: dict[str, Any], change: Any) -> None:
+def _change(tree: dict[str, Any], change: Any) -> None:
     for item in change.update:
-        _place(config, item)[_path(item)[-1]] = json.loads(item.value_json)
+        _place(tree, item)[_path(item)[-1]] = json.loads(item.value_json)
     for item in change.remove:
-        _place(config, item).pop(_path(item)[-1], None)
-
-
-def _sum_up(summary: dict[str, Any], change: Any) -> None:
-    for item in change.update:
-        _place(summary, item)[_path(item)[-1]] = Raw(item.value_json.encode())
-    for item in change.remove:
-        _place(summary, item).pop(_path(item)[-1], None)
+        _place(tree, item).pop(_path(item)[-1], None)
 
 
 def _place(tree: dict[str, Any], item: Any) -> dict[str, Any]:

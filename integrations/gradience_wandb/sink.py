@@ -129,8 +129,10 @@ class WandbSink:
 
     def in_process(self, tracked: str | None) -> bool:
         """Whether the run that is meant is the user's own, live in this process: nobody else may add to it."""
-        live = active.run()
-        return live is not None and active.is_meant(live, self._wish.run) and active.is_meant(live, tracked)
+        live, wish = active.run(), self._wish
+        if live is None or not active.is_in(live, wish.project, wish.entity):
+            return False
+        return active.is_meant(live, wish.run) and active.is_meant(live, tracked)
 
     def open(self, run: Run) -> Tracked:
         """Find the run's tracked run; W&B makes one that is missing when the first line comes.

@@ -11,8 +11,6 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any, Final
 
-import msgspec
-from msgspec import Raw
 from wandb.proto.wandb_internal_pb2 import Record  # type: ignore[attr-defined]
 
 from gradience.mirror import audits
@@ -20,6 +18,7 @@ from gradience.mirror.audits import Audit
 from gradience.mirror.sink import Batch, Run, Tracked
 from gradience.vnext.types import RunStatus
 from gradience_wandb import guest, recorded, transactions
+from gradience_wandb.faults import translated
 from gradience_wandb.known import ROOT, Known
 from gradience_wandb.recorded import Recorded
 
@@ -39,6 +38,14 @@ class Supplement:
 
     def deliver(self, batch: Batch) -> None:
         """Write the directory anew, with what was in it and what a batch brings."""
+        with translated(f"Writing what W&B run {self.tracked.id} is given"):
+            self._write(batch)
+        self._audit = next(reversed(audits.of(batch)), self._audit)
+
+    def close(self, status: RunStatus | None, timeout_s: float) -> None:
+        """Nothing is held, and how the run ended is not ours to say."""
+
+    def _write(self, batch: Batch) -> None:
         found = self._look()
         given = guest.gift(batch, _known(found), self._audit, self._kinds)
         folder = self._folder(found)
@@ -49,10 +56,6 @@ class Supplement:
         (folder / _OURS).touch()
         records = _records(found, given, folder)
         transactions.write(folder / f"run-{found.id}.wandb", [record.SerializeToString() for record in records])
-        self._audit = next(reversed(audits.of(batch)), self._audit)
-
-    def close(self, status: RunStatus | None, timeout_s: float) -> None:
-        """Nothing is held, and how the run ended is not ours to say."""
 
     def _look(self) -> Recorded:
         found = recorded.whole(self._folders)
@@ -74,7 +77,8 @@ class Supplement:
 
 
 def _known(found: Recorded) -> Known:
-    told = found.told(ROOT)
+    told = found.summary.get(ROOT)
+    told = told if isinstance(told, dict) else {}
     return Known(config=found.config, told=told, tags=tuple(found.run.tags), notes=found.run.notes)
 
 
@@ -95,7 +99,7 @@ def _records(found: Recorded, given: guest.Gift, folder: Path) -> list[Any]:
     for key, value in {**found.config, ROOT: given.ours}.items():
         run.run.config.update.add(key=key, value_json=json.dumps(value))
     for path, leaf in _leaves({**found.summary, **given.summary}):
-        summary.summary.update.add(nested_key=path, value_json=leaf)
+        summary.summary.update.add(nested_key=path, value_json=json.dumps(leaf))
     for name in sorted(files):
         attached.files.files.add(path=name)
     end.exit.CopyFrom(found.exit)
@@ -104,12 +108,9 @@ def _records(found: Recorded, given: guest.Gift, folder: Path) -> list[Any]:
     return records
 
 
-def _leaves(tree: Mapping[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str]]:
+def _leaves(tree: Mapping[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
     for key, value in tree.items():
         if isinstance(value, dict):
             yield from _leaves(value, (*above, key))
         else:
-            yield (
-                (*above, key),
-                bytes(value).decode() if isinstance(value, Raw) else msgspec.json.encode(value).decode(),
-            )
+            yield (*above, key), value
