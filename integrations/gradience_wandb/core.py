@@ -6,6 +6,7 @@ itself. A core has nothing to lose: what counts was read back.
 """
 
 import contextlib
+import inspect
 import logging
 import os
 import subprocess
@@ -59,7 +60,8 @@ class Core:
     @property
     def page(self) -> str:
         """Where the runs are shown."""
-        return str(self.api().settings.get("app_url") or self._place.address).rstrip("/")
+        self.start()
+        return str(self._setup.settings.app_url).rstrip("/")
 
     @property
     def pid(self) -> int | None:
@@ -68,15 +70,15 @@ class Core:
 
     def settings(self, **more: Any) -> wandb.Settings:
         """What a run of ours is made with, as far as this version of wandb knows it."""
-        place = {
-            "base_url": self._place.server,
-            "mode": self._place.mode,
-            "root_dir": str(self._place.directory.parent),
-        }
+        place = {"mode": self._place.mode, "root_dir": str(self._place.directory.parent), **self._server}
         bounds = {name: value for name, value in {**_BOUNDS, **more}.items() if not _is_chosen(name)}
         wanted = {**bounds, **_QUIET, **place, "stop_fn": _nothing}
         known = wandb.Settings.model_fields
         return wandb.Settings(**{name: value for name, value in wanted.items() if name in known})
+
+    @property
+    def _server(self) -> dict[str, Any]:
+        return {"base_url": self._place.server} if self._place.server is not None else {}
 
     def check(self) -> None:
         """Make sure that the core which was started still runs.
@@ -100,7 +102,7 @@ class Core:
         if wandb.run is not None:
             raise TargetGoneError(f"W&B run {wandb.run.id} is active in this process: deliver from another one.")
         self._setup = wandb.setup(self.settings(x_service_wait=START_S))
-        if self._place.mode == ONLINE and not wandb.login(prompt=False, verify=False):
+        if self._place.mode == ONLINE and not _is_logged_in():
             self.end()
             raise TargetGoneError(
                 f"Nobody is logged in to W&B at {self._place.address}: run `wandb login`, or set WANDB_API_KEY; "
@@ -120,7 +122,7 @@ class Core:
         self.start()
         if self._api is None:
             # By itself it asks the server of WANDB_BASE_URL, whatever the settings say.
-            self._api = wandb.Api({"base_url": self._place.server}, timeout=CALL_S)
+            self._api = wandb.Api(self._server, timeout=CALL_S)
         return self._api
 
     def default_entity(self) -> str:
@@ -185,6 +187,15 @@ class Core:
         process = self._process
         if process is not None:
             process.kill()
+
+
+def _is_logged_in() -> bool:
+    """Whether wandb has a login for the server; versions that know no better wait a second for somebody to type."""
+    knows_better = "prompt" in inspect.signature(wandb.login).parameters
+    try:
+        return bool(wandb.login(verify=False, **({"prompt": False} if knows_better else {"timeout": 1})))
+    except wandb.errors.UsageError:
+        return False
 
 
 def _is_chosen(name: str) -> bool:

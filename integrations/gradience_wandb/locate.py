@@ -54,8 +54,8 @@ def session(core: Core, place: Place, wish: Wish, run: Run, kinds: frozenset[Kin
         log.warning("W&B run %s is not over, and would lose rows: a run beside it is used.", wish.beside)
     if found.known is None and run.tracked == found.memory.path and place.mode == ONLINE:
         raise TargetGoneError(
-            f"W&B run {found.memory.path}, which earlier deliveries went to, is not there any more: name another with "
-            "--run, or deliver everything to a new one with --from-start."
+            f"W&B run {found.memory.path}, which earlier deliveries went to, is not there any more, and its id is "
+            "spent: restore it, or deliver into another project with --project."
         )
     wanted = Wanted(kinds=kinds, journal=Path(run.journal))
     return Session(core, found.memory, found.known, _first(wish, run), wanted)

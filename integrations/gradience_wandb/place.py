@@ -18,6 +18,7 @@ SERVER: Final = "https://api.wandb.ai"
 PROJECT: Final = "uncategorized"  # W&B's own name for runs that nobody put anywhere
 ONLINE, OFFLINE, DISABLED = "online", "offline", "disabled"
 _MODES: Final = {"online": ONLINE, "run": ONLINE, "offline": OFFLINE, "dryrun": OFFLINE, "disabled": DISABLED}
+# Of several versions of wandb.
 _SAME_SERVER: Final = ("api.wandb.ai", "api.forge.coreweave.com", "forge.coreweave.com", "wandb.ai")
 _FOREIGN: Final = re.compile(r"[/\\#?%:]")  # no project of W&B has them in its name
 
@@ -35,13 +36,14 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
-    """Where runs go. `server` is what W&B connects to; `address` is what is shown, stored and compared.
+    """Where runs go. `server` is what wandb connects to; `address` is what is shown, stored and compared.
 
-    `project` and `entity` are None where nobody names them: the server knows a user's own entity.
+    None is what nobody names: wandb has a server of its own, and keeps logins by its name; the server knows a user's
+    own entity.
     """
 
     mode: str
-    server: str
+    server: str | None
     directory: Path
     project: str | None = None
     entity: str | None = None
@@ -53,7 +55,9 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
             return "wandb-disabled:"
         if self.mode == OFFLINE:
             return self.directory.as_uri()
-        return re.sub(r"://[^/?#]*@", "://", re.split(r"[?#]", self.server, maxsplit=1)[0])
+        address = re.split(r"[?#]", self.server or SERVER, maxsplit=1)[0].rstrip("/")
+        host = re.sub(r"^https://([^/]*).*", r"\1", address)
+        return SERVER if host in _SAME_SERVER else re.sub(r"://[^/?#]*@", "://", address)
 
     def project_for(self, experiment: object) -> str:
         """The project of a new run; `experiment` is what its journal says."""
@@ -76,7 +80,7 @@ def resolve(wish: Wish, environ: Mapping[str, str], cwd: Path) -> Place:
 
     return Place(
         mode=_mode(given(wish.mode, "mode") or ONLINE),
-        server=_server(given(wish.base_url, "base_url") or SERVER),
+        server=given(wish.base_url, "base_url"),
         directory=directory,
         project=given(wish.project, "project"),
         entity=given(wish.entity, "entity"),
@@ -88,12 +92,6 @@ def _mode(name: str) -> str:
         known = ", ".join(_MODES)
         raise InputError(f"cannot mirror into W&B in mode {name!r}: set WANDB_MODE to one of {known}")
     return _MODES[name]
-
-
-def _server(address: str) -> str:
-    """An address without its last slash; W&B's own by one name, whichever of its names is used."""
-    host = re.sub(r"^https://([^/]*).*", r"\1", address)
-    return SERVER if host in _SAME_SERVER else address.rstrip("/")
 
 
 def _settings(directory: Path, environ: Mapping[str, str]) -> dict[str, str]:

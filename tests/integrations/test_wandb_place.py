@@ -46,6 +46,7 @@ def test_a_target_shows_no_credentials_and_knows_a_server_by_one_name() -> None:
     """The address without its user; W&B's own servers have several names, in several versions of wandb."""
     assert WandbSink(base_url="https://me:secret@w.example.org/", project="p").target == f"{URL}#p"
     assert WandbSink(base_url="https://api.forge.coreweave.com").target == WandbSink().target == "https://api.wandb.ai"
+    assert resolve(Wish(), {}, Path("/")).server is None  # wandb keeps logins by the name that it knows itself
 
 
 def test_offline_and_online_are_different_targets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
