@@ -29,7 +29,7 @@ from gradience_mlflow.keys import TAG, Names, legal
 from gradience_wandb import WandbSink
 from gradience_wandb import contents as wandb_contents
 from gradience_wandb.known import Known
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import asdict
 
@@ -250,6 +250,7 @@ EVENTS: Final = st.one_of(
 STEPS: Final = st.none() | st.integers(0, 5)
 
 
+@settings(deadline=None, max_examples=100)
 @given(st.lists(st.tuples(EVENTS, STEPS, st.floats(1, 2e9)), min_size=1, max_size=8))
 def test_any_events_become_the_same_numbers_and_tags(events: list[tuple[dict[str, Any], int | None, float]]) -> None:
     """What is sent to each tracker, from one batch of whatever a journal may hold."""
