@@ -155,6 +155,15 @@ def test_a_row_that_comes_twice_is_told_from_one_that_is_sent_again(wandb_server
     assert {step: len(rows) for step, rows in stream.rows.items()} == {1: 1, 2: 2}
 
 
+def test_an_alert_may_come_too_soon_after_another_of_its_title(wandb_server: Server, stream: TrackedRun) -> None:
+    """How soon that is, the client says, in milliseconds."""
+    place = {"entityName": "me", "projectName": "sft", "runName": "r1"}
+    for title, wait_ms in (("a", 1), ("a", 3_600_000), ("b", 3_600_000)):
+        variables = {**place, "title": title, "text": "", "waitDuration": wait_ms}
+        ask(wandb_server, "/graphql", {"query": "mutation NotifyScriptableRunAlert {}", "variables": variables})
+    assert [alert.title for alert in stream.alerts] == ["a", "b"]
+
+
 def test_a_refusal_is_for_one_operation_so_many_times(wandb_server: Server) -> None:
     """With `Retry-After` where it says so, and counted."""
     wandb_server.faults.set(faults.status(429, retry_after_s=7), "Viewer", times=1)
