@@ -80,8 +80,7 @@ def _on_server(core: Core, path: str) -> Foreign:
 
 
 def _on_disk(directory: Path, run_id: str) -> Foreign:
-    looks = [(folder, recorded.look(folder)) for folder in recorded.folders(directory)]
-    parts = [folder for folder, one in looks if one is not None and one.id == run_id]
+    parts = recorded.folders(directory, run_id)
     whole = recorded.whole(parts)
     if whole is None:
         raise TargetGoneError(f"There is no W&B run {run_id} in {directory}: name another with --run.")

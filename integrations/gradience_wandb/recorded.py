@@ -6,7 +6,7 @@ A run that was resumed has several directories, and their names sort by time; wh
 import json
 import logging
 from collections.abc import Iterable, Iterator
-from itertools import islice
+from glob import escape
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,7 +17,7 @@ from gradience_wandb.transactions import Log
 
 log = logging.getLogger("gradience.wandb")
 
-_LOOK: Final = 200  # records; a run says how it is configured before it takes many steps
+_LOOK: Final = 1 << 20  # bytes; a run says how it is configured before it takes many steps
 
 
 class Recorded(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,9 +36,10 @@ class Recorded(msgspec.Struct, frozen=True, kw_only=True):
         return str(self.run.run_id)
 
 
-def folders(directory: Path) -> list[Path]:
-    """The directories of offline runs in wandb's own, oldest first."""
-    return sorted(folder for folder in directory.glob("offline-run-*") if folder.is_dir())
+def folders(directory: Path, run_id: str | None = None) -> list[Path]:
+    """The directories of all offline runs in wandb's own, or of one, oldest first."""
+    name = "*" if run_id is None else f"run-{escape(run_id)}"
+    return sorted({file.parent for file in directory.glob(f"offline-run-*/{name}.wandb")})
 
 
 def look(folder: Path) -> Recorded | None:
@@ -58,10 +59,9 @@ def whole(parts: Iterable[Path]) -> Recorded | None:
     return found
 
 
-def _records(folder: Path, limit: int | None = None) -> Iterator[Any]:
+def _records(folder: Path, most: int = -1) -> Iterator[Any]:
     files = sorted(folder.glob("*.wandb"))
-    payloads = Log(files[0]).payloads() if files else iter(())
-    return map(Record.FromString, islice(payloads, limit))
+    return map(Record.FromString, Log(files[0]).payloads(most)) if files else iter(())
 
 
 def _folded(folder: Path, records: Iterable[Any], before: Recorded | None = None) -> Recorded | None:

@@ -24,12 +24,12 @@ class Log:
         self.path = path
         self._place = _HEAD
 
-    def payloads(self) -> Iterator[bytes]:
-        """The records that came since the last look, as they are stored."""
+    def payloads(self, most: int = -1) -> Iterator[bytes]:
+        """The records that came since the last look, as they are stored; those in the next `most` bytes, if given."""
         try:
             with self.path.open("rb") as file:
                 file.seek(self._place)
-                data = file.read()
+                data = file.read(most)
         except FileNotFoundError:
             return
         yield from self._records(data, self._place)
