@@ -17,10 +17,11 @@ from typing import Any, Final
 import wandb
 
 from gradience.errors import TargetGoneError, UnavailableError
-from gradience_wandb.place import ONLINE, Place
+from gradience_wandb.place import OFFLINE, ONLINE, Place
 
 CALL_S: Final = 5  # for one answer of the server
 START_S: Final = 30.0  # for the core to be there; importing wandb is the caller's
+_FLUSH: Final = "x_transaction_log_flush_interval"
 _REAP_S: Final = 5.0  # for a killed process to be gone
 _QUIET: Final[Mapping[str, Any]] = {
     "console": "off",
@@ -93,7 +94,8 @@ class Core:
         """Have a core that is at work.
 
         Raises:
-            TargetGoneError: nobody is logged in, or this process is that of somebody else's run.
+            TargetGoneError: nobody is logged in, this process is that of somebody else's run, or this version of wandb
+                has no way to deliver offline.
         """
         if self._process is not None and self._process.poll() is None:
             return
@@ -101,6 +103,10 @@ class Core:
         logging.getLogger("wandb.sdk.lib.asyncio_manager").setLevel(logging.CRITICAL)  # it traces each end of a core
         if wandb.run is not None:
             raise TargetGoneError(f"W&B run {wandb.run.id} is active in this process: deliver from another one.")
+        if self._place.mode == OFFLINE and _FLUSH not in wandb.Settings.model_fields:
+            raise TargetGoneError(
+                f"wandb {wandb.__version__} keeps the rows of an offline run in memory: pip install 'wandb>=0.31'."
+            )
         self._setup = wandb.setup(self.settings(x_service_wait=START_S))
         if self._place.mode == ONLINE and not _is_logged_in():
             self.end()

@@ -17,7 +17,7 @@ from gradience_wandb.core import Core
 from gradience_wandb.known import NO_ROW, ROOT, Expected, Known
 from gradience_wandb.transactions import Log
 
-CONFIRM_S: Final = 40.0  # versions of wandb before 0.31 write to disk every 15 s only
+CONFIRM_S: Final = 20.0  # a core that has much to write on a slow disk
 FLUSH_S: Final = 0.05
 _LOOK_S: Final = 0.01
 
