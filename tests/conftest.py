@@ -18,6 +18,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import HealthCheck, settings
 
 from gradience.audit import aggregate
 from gradience.audit.disk.adapter import Adapter
@@ -31,6 +32,10 @@ MakeRecord = Callable[..., AuditRecord]
 SaveAdapter = Callable[..., Path]
 
 pytest_plugins = ["tests.spread"]
+
+# How long an example takes tells of the machine, which is busy with the other tests.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

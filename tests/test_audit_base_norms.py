@@ -48,7 +48,7 @@ def measured(weight: torch.Tensor) -> Norms | None:
     return norms.norms(stored(weight), NAMES[weight.dtype])
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(
     kind=st.sampled_from(sorted(KINDS)),
     shape=st.tuples(st.integers(4, 90), st.integers(4, 90)),

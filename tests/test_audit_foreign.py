@@ -376,7 +376,7 @@ def test_a_foreign_adapter_has_no_initial_one(tmp_path: Path) -> None:
         audit(file, initial=tmp_path)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
 @given(
     flips=st.lists(st.tuples(st.integers(0, 3000), st.integers(0, 255)), min_size=1, max_size=4),
     kind=st.sampled_from(["kohya", "diffusers", "mlx"]),

@@ -35,7 +35,7 @@ def test_the_table_finds_what_the_expression_matches(keys: list[str], name: str)
     assert Lookup(dict.fromkeys(keys), [name]).matches(name) == expected
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(keys=st.lists(st.one_of(PLAIN, REGEXES), max_size=8, unique=True), names=st.lists(NAMES, min_size=1, max_size=9))
 def test_expressions_and_table_together_give_the_same(keys: list[str], names: list[str]) -> None:
     """Expressions are tried for all names at once, in another process."""

@@ -61,7 +61,7 @@ def factors(draw: st.DrawFn) -> list[torch.Tensor]:
     return [factor.clamp(-limit, limit).to(dtype).double() for factor in (a, b)]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(pair=factors())
 def test_the_gram_method_keeps_its_promise(pair: list[torch.Tensor]) -> None:
     """A certified spectrum is within its floor of the truth everywhere, and close to exact at the head."""
@@ -77,7 +77,7 @@ def test_the_gram_method_keeps_its_promise(pair: list[torch.Tensor]) -> None:
     assert float(error[0]) <= rounding(a, b)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(pair=factors())
 def test_the_exact_method_keeps_its_promise(pair: list[torch.Tensor]) -> None:
     """Every value is within its floor of the truth, the smallest included."""

@@ -103,7 +103,7 @@ def hard(draw: st.DrawFn) -> dict[str, torch.Tensor]:
     return tensors
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(tensors=hard(), exact=st.booleans())
 def test_no_value_is_further_from_the_truth_than_its_floor(tensors: dict[str, torch.Tensor], exact: bool) -> None:
     """Whatever is in a file: by the method that is reported, the floor that is reported holds; the head is exact."""

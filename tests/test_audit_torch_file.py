@@ -165,7 +165,7 @@ def test_a_hostile_pickle_costs_little_and_runs_nothing(tmp_path: Path, pickled:
     assert "\n" not in str(caught.value)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300)
 @given(
     flips=st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 255)), min_size=1, max_size=4), zipped=st.booleans()
 )

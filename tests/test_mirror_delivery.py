@@ -83,7 +83,7 @@ class Life:
 
 
 @pytest.mark.slow
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(ROUNDS)
 def test_every_line_arrives_once_or_lies_in_the_dead_letters(
     rounds: list[tuple[list[tuple[str, int, str]], list[Fault], str]],
