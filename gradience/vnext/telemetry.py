@@ -17,10 +17,10 @@ from typing import Any, Final, Literal
 import msgspec
 
 from gradience.errors import TelemetryError, TextViolationError
-from gradience.vnext import codec, journal, mirroring, plain, privacy, recorders, repair, runs
+from gradience.vnext import codec, given, journal, mirroring, privacy, recorders, repair, runs
 from gradience.vnext.appender import Appender
 from gradience.vnext.footing import LOOK_S, Footing
-from gradience.vnext.types import ConfigSnapshot, Recommendation, RunEnd, RunStart, RunStatus, Severity
+from gradience.vnext.types import ConfigSnapshot, RunEnd, RunStart, RunStatus, Severity
 
 _log = logging.getLogger(__name__)
 _BOUNDARIES: Final = frozenset({RunStart.name, RunEnd.name})
@@ -96,7 +96,7 @@ class TelemetryWriter:
 
     def run_start(self, config: ConfigSnapshot | Mapping[str, Any] | None = None, meta: Any = None) -> None:
         """The run begins, or goes on after an interruption."""
-        self._record(RunStart.name, None, {"config": _fields(config), "meta": _fields(meta)})
+        self._record(RunStart.name, None, {"config": given.fields(config), "meta": given.fields(meta)})
 
     def train_step(
         self, /, step: Any, *, loss: Any = None, lr: Any = None, grad_norm: Any = None, **extras: Any
@@ -115,11 +115,11 @@ class TelemetryWriter:
 
     def eval(self, step: Any, *, split: str, metrics: Mapping[str, Any]) -> None:
         """One evaluation of one split: `loss`, `ppl`, `accuracy` (0 to 1), `n`, and any other."""
-        self._record("eval", step, {"split": _text(split) or "unknown", "metrics": _fields(metrics)})
+        self._record("eval", step, {"split": given.text(split) or "unknown", "metrics": given.fields(metrics)})
 
     def metrics(self, step: Any, *, kind: str, metrics: Mapping[str, Any]) -> None:
         """Measurements of one kind."""
-        self._record("metrics", step, {"kind": _text(kind) or "unknown", "metrics": _fields(metrics)})
+        self._record("metrics", step, {"kind": given.text(kind) or "unknown", "metrics": given.fields(metrics)})
 
     def alert(
         self, *, severity: Severity | str, code: str, message: str, step: Any = None, context: Any = None
@@ -128,28 +128,28 @@ class TelemetryWriter:
         known = repair.severity(severity)
         payload: dict[str, Any] = {
             "severity": known or Severity.WARNING,
-            "code": _text(code),
-            "message": _text(message),
+            "code": given.text(code),
+            "message": given.text(message),
         }
         if known is None:
             payload["severity_"] = severity
-        self._record("alert", step, payload | {"context": _fields(context)})
+        self._record("alert", step, payload | {"context": given.fields(context)})
 
     def recommendation(self, recommendations: Any, *, step: Any = None, **extras: Any) -> None:
         """Advice: `Recommendation` records or dicts with `severity`, `action` and `message`, one or a list."""
         single = not isinstance(recommendations, Sequence) or isinstance(recommendations, str)
-        items = [_without_defaults(item) for item in ([recommendations] if single else recommendations)]
+        items = [given.advice(item) for item in ([recommendations] if single else recommendations)]
         self._record("recommendation", step, {"recommendations": items, **extras})
 
     def run_end(self, status: RunStatus | str = RunStatus.OK, reason: str | None = None) -> None:
         """The run ended; the disk has every line of it when this returns, sealed by this one."""
-        payload = {"status": _text(status)} | ({} if reason is None else {"reason": _text(reason)})
+        payload = {"status": given.text(status)} | ({} if reason is None else {"reason": given.text(reason)})
         with self._lock:
             self._record(RunEnd.name, None, payload | self._seal())
 
     def log(self, event: str, step: Any = None, **fields: Any) -> None:
         """An event of any name, for what the contract does not name."""
-        self._record(privacy.clean(_text(event) or "unknown", privacy.DEFAULT, "/event"), step, fields)
+        self._record(privacy.clean(given.text(event) or "unknown", privacy.DEFAULT, "/event"), step, fields)
 
     def close(self) -> None:
         """End the run as `ok` unless it was ended, let the file go and the mirror catch up; may be called again."""
@@ -295,23 +295,3 @@ def _checked_run_id(run_id: str | None) -> str | None:
     if not isinstance(run_id, str) or not run_id or privacy.clean(run_id, privacy.DEFAULT, "run_id") != run_id:
         raise ValueError(f"run_id must be a text of 1 to {privacy.MAX_STR_LEN} characters without secrets")
     return run_id
-
-
-def _fields(given: Any) -> Any:
-    """What the contract wants as an object: anything else goes under `value`, so that it is kept."""
-    if given is None:
-        return {}
-    return given if plain.is_object(given) else {"value": given}
-
-
-def _text(given: Any) -> str:
-    """What the contract wants as text, without asking an unknown object for it."""
-    if isinstance(given, str):
-        return str.__str__(given)
-    return str(given) if type(given) in (bool, int, float) else "" if given is None else type(given).__name__
-
-
-def _without_defaults(item: Any) -> Any:
-    if not isinstance(item, Recommendation):
-        return item
-    return {key: value for key, value in msgspec.structs.asdict(item).items() if value is not None and value != {}}
