@@ -417,3 +417,21 @@ def test_a_trainer_that_forgets_to_close_is_caught_up_at_exit(place: Place, last
     subprocess.run([sys.executable, "-c", script, str(place.path), str(place.root)], check=True, timeout=60)
     assert place.is_whole()
     until(lambda: place.run.status == status)
+
+
+def test_a_side_car_delivers_as_the_file_says(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What the environment names: with a filter, one line at once, and as many variables as it likes."""
+    caplog.set_level(logging.INFO, "gradience.mirror")
+    file = tmp_path / "sinks.yaml"
+    file.write_text(f"- {{type: {NAME}, name: ours, root: '${{ROOT}}', events: [eval], batch_lines: 1}}\n")
+    monkeypatch.setenv("ROOT", str(place.root))
+    monkeypatch.setenv("GRADIENCE_SINKS", str(file))
+    with TelemetryWriter(place.path) as writer:
+        writer.train_step(1, loss=1.0)
+        writer.eval(1, split="test", metrics={"loss": 1.0})
+    events = [msgspec.json.decode(row)["event"] for row in place.run.rows.values()]
+    assert events == ["left_out", "eval", "run_end"]
+    assert place.sidecar() != os.getpid()
+    assert "ours: this run is at file://" in caplog.text
