@@ -79,6 +79,11 @@ def exit_code(status: str) -> int:
     return next((code for known, code in EXIT_CODES.items() if known.value == status), 0)
 
 
+def mark(note: str) -> str:
+    """What tells a note of ours from one that a person has written since."""
+    return sha256(note.encode("utf-8", "replace")).hexdigest()[:16]
+
+
 def legal(key: str) -> str:
     """A metric's name in W&B, whose own names begin with an underscore; ours is the step's."""
     return f"metrics/{key}" if key.startswith("_") or key in (STEP, ROOT, "") else key

@@ -6,7 +6,6 @@ ours, and files have a folder.
 """
 
 from collections.abc import Collection
-from hashlib import blake2b
 from typing import Any, Final
 
 import msgspec
@@ -19,7 +18,7 @@ from gradience.vnext.types import Eval, TrainStep
 from gradience_wandb import contents
 from gradience_wandb.known import ROOT, Known
 
-_RUNS_OWN: Final = ("run_id", "cursor", "status")  # what only a run of ours has in its summary
+_RUNS_OWN: Final = ("run_id", "cursor", "status")  # what a run of ours has of its own journal in its summary
 _FILES: Final = {artifacts.AUDIT: audits.AUDIT_FILE, artifacts.REPORT: audits.REPORT_FILE}
 
 
@@ -40,11 +39,13 @@ def gift(batch: Batch, known: Known, earlier: Audit | None, kinds: Collection[st
     publication = audits.publication(batch, earlier)
     note = publication.note if publication and _may_note(known) else None
     told = {key: value for key, value in found.told.items() if key not in _RUNS_OWN}
+    kept = {key: value for key, value in known.told.items() if key in _RUNS_OWN}
+    marked = {"note": contents.mark(note)} if note is not None else {}
     return Gift(
         tags=found.tags,
         notes=known.notes if note is None else note,
-        ours=_ours(batch, known, note),
-        summary={**_values(batch), ROOT: told},
+        ours=_ours(batch, known),
+        summary={**_values(batch), ROOT: {**told, **kept, **marked}},
         files=_files(publication, kinds) if publication else {},
     )
 
@@ -60,13 +61,12 @@ def position(known: Known, run_id: str) -> Position | None:
     return Position.parse(str(_kept(known, "cursors").get(run_id, "")))
 
 
-def _ours(batch: Batch, known: Known, note: str | None) -> dict[str, Any]:
+def _ours(batch: Batch, known: Known) -> dict[str, Any]:
     run_id = batch.records[0].event.run_id
     return {
         "run_id": run_id,
         **_kept(known),
         "cursors": {**_kept(known, "cursors"), run_id: str(batch.position)},
-        **({"note": _hash(note)} if note is not None else {}),
     }
 
 
@@ -101,8 +101,4 @@ def _files(publication: Publication, kinds: Collection[str]) -> dict[str, str]:
 
 def _may_note(known: Known) -> bool:
     """Whether the run has no note, or the one that we wrote last."""
-    return not known.notes or _hash(known.notes) == _kept(known).get("note")
-
-
-def _hash(text: str) -> str:
-    return blake2b(text.encode("utf-8", "replace"), digest_size=8).hexdigest()
+    return not known.notes or contents.mark(known.notes) == known.told.get("note")

@@ -7,7 +7,6 @@ import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -214,10 +213,10 @@ class Session:
     def _note(self, found: Publication) -> dict[str, str]:
         """Write the note, unless a person wrote the one that is there."""
         note, present = found.note, self._known.notes
-        if present and _hash(present) != self._known.told.get("note"):
+        if present and contents.mark(present) != self._known.told.get("note"):
             return {}
         self._live.notes = note
-        return {"note": _hash(note)}
+        return {"note": contents.mark(note)}
 
     def _upload(self, made: Iterable[Callable[[], wandb.Artifact]]) -> dict[str, str]:
         """Upload the files; a store that takes none costs the files, never the numbers."""
@@ -290,7 +289,3 @@ def _after(known: Known, found: Contents, batch: Batch) -> Known:
         tags=found.tags,
         state="running",
     )
-
-
-def _hash(text: str) -> str:
-    return sha256(text.encode("utf-8", "replace")).hexdigest()[:16]

@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("wandb")
 
-from gradience_wandb import guest
+from gradience_wandb import contents, guest
 from gradience_wandb.guest import Gift
 from gradience_wandb.known import Known
 
@@ -54,6 +54,7 @@ def test_it_gets_what_its_own_tracker_does_not_have(batch: MakeBatch) -> None:
             "codes": "",
             "adapter": "f10",
             "advice_step": "10",
+            "note": contents.mark(given.notes),
         },
     }
     assert given.tags == ("gradience:review", "gradience:spike")
@@ -85,6 +86,16 @@ def test_advice_about_an_older_step_changes_nothing(batch: MakeBatch) -> None:
         batch(_audit(20, 0.2), _advice(20, "review"), _audit(10, 0.1), _advice(10, "ok")), Known(), None, KINDS
     )
     assert both.summary == newer.summary
+
+
+def test_a_run_of_ours_keeps_what_its_own_journal_says(batch: MakeBatch) -> None:
+    """It may be named for the audit of another journal, too: its own is delivered from where it stands."""
+    told = {"run_id": "run-1", "cursor": "7:abc", "status": "ok", "verdict": "ok"}
+    known = Known(config={"gradience": {"run_id": "run-1", "created_by": "gradience", "configured": 1}}, told=told)
+    audit = batch(_audit(10, 0.5), _advice(10, "review"), {"event": "run_end", "status": "error"}, run_id="run-2")
+    given = guest.gift(audit, known, None, KINDS)
+    assert given.summary["gradience"].items() >= {**told, "verdict": "review"}.items()
+    assert given.ours.items() >= known.config["gradience"].items()
 
 
 def test_every_journal_has_its_own_place_on_a_run(batch: MakeBatch) -> None:
