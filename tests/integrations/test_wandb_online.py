@@ -192,3 +192,18 @@ def test_an_outage_at_the_start_is_waited_out(server: Server, run: Run, batch: M
     sink.deliver(batch(START))
     sink.close(None, 5)
     assert _steps(server) == {1: 1}
+
+
+def test_a_run_that_wandb_uploaded_is_found_there(server: Server, wandb_home: Path, run: Run, batch: MakeBatch) -> None:
+    """Offline first: `wandb sync` accepts the files, and the journal's lines are not delivered again."""
+    lines = batch(START, _step(1), END)
+    offline = WandbSink(project="p", mode="offline")
+    offline.open(run)
+    offline.deliver(lines)
+    offline.close(None, 5)
+    (folder,) = (wandb_home / "wandb").glob("offline-run-*")
+    subprocess.run([sys.executable, "-m", "wandb", "sync", str(folder)], check=True, capture_output=True, timeout=60)
+    online = WandbSink(project="p")
+    assert online.open(run).position == lines.position
+    online.close(None, 5)
+    assert (_steps(server), server.runs["run-1"].state) == ({1: 1, 2: 1, 3: 1}, "finished")
