@@ -1,12 +1,16 @@
 """One artifact through wandb's public API, which starts no run; imported only in a process of its own."""
 
+import logging
 import re
-from typing import Final
+from typing import Any, Final
 
 from gradience.errors import InputError
 from gradience.references import cache, contents
 from gradience.references.reference import Reference
 from gradience.references.resolver import Fetched
+from gradience_wandb.sink import WandbSink
+
+log = logging.getLogger("gradience.wandb")
 
 TIMEOUT_S: Final = 20  # of one answer
 _FORM: Final = re.compile(r"(?P<name>(?:[^/:]+/){1,2}[^/:]+)(?P<version>:[^/:]+)?(?:/(?P<folder>.+))?")
@@ -31,7 +35,17 @@ class Artifact:
                 for path in wanted:
                     artifact.get_entry(within + path).download(root=str(staged))
                 cache.settle(staged / folder, place)
-        return Fetched(folder=place, shown=reference.shown)
+        return Fetched(folder=place, shown=reference.shown, runs=_runs(artifact))
+
+
+def _runs(artifact: Any) -> dict[str, str]:
+    """The run that logged the artifact, where W&B tells; a deleted one costs no audit."""
+    try:
+        run = artifact.logged_by()
+    except Exception as error:  # noqa: BLE001  # found by default, and of no use to the files
+        log.debug("the run that logged %s cannot be told: %s", artifact.name, error)
+        return {}
+    return {WandbSink.name: "/".join(run.path)} if run is not None else {}
 
 
 def _named(reference: Reference) -> tuple[str, str]:

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from gradience import references
 from gradience.audit import fingerprint
 from tests.integrations.wandb_double import server
+from tests.integrations.wandb_double.held import TrackedRun
 from tests.integrations.wandb_double.server import Server
 
 pytest.importorskip("wandb")
@@ -50,7 +52,7 @@ def test_only_the_adapters_files_are_downloaded(tracker: Server, tmp_path: Path)
     assert (adapter["fingerprint"], done.stderr) == (fingerprint(tmp_path / "adapter"), "")
     files = [path.rpartition("/")[2] for path in tracker.asked if path.startswith("/artifacts")]
     assert files == ["adapter_config.json", "adapter_model.safetensors"]
-    assert [name for name in tracker.asked if "Run" in name or "Upsert" in name] == []
+    assert [name for name in tracker.asked if "Upsert" in name] == []
     assert [path.name for path in (tmp_path / "home").iterdir() if not path.name.startswith(".")] == []
     tracker.asked.clear()
     again = _audit(tracker, tmp_path / "home", "wandb-artifact://me/sft/adapter:v3", **LOGIN)
@@ -80,3 +82,18 @@ def test_what_wandb_does_not_give_is_one_line(
     done = _audit(tracker, tmp_path / "home", reference, **login)
     assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (1, "", 1)
     assert re.search(said, done.stderr)
+
+
+def test_the_run_that_logged_an_artifact_is_known(
+    tracker: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An audit of it lands there; of one that nobody knows to be anybody's, or whose run was deleted, none is told."""
+    for key, value in tracker.env(tmp_path / "home").items():
+        monkeypatch.setenv(key, value)
+    files = {path.name: path.read_bytes() for path in (tmp_path / "adapter").iterdir()}
+    tracker.runs["u1"] = TrackedRun(entity="me", project="sft", id="u1", created=0)
+    for name, run in (("logged", "u1"), ("orphaned", "u2")):
+        tracker.storing.publish(f"me/sft/{name}", files, version=0, aliases=[], run=run)
+    assert references.fetch("wandb://me/sft/logged:v0").runs == {"wandb": "me/sft/u1"}
+    assert references.fetch("wandb://me/sft/orphaned:v0").runs == {}
+    assert references.fetch("wandb://me/sft/adapter:v3").runs == {}

@@ -27,6 +27,7 @@ class Storing:
             },
             "CreateArtifactFiles": self._files,
             "CommitArtifact": self._commit,
+            "ArtifactCreatedBy": lambda said: {"artifact": {"createdBy": _creator(self._by_id(said["id"]))}},
             "ArtifactByID": lambda said: {"artifact": _shown(self._by_id(said["id"]))},
             "ArtifactType": self._type,
             "ArtifactMembershipByName": self._membership,
@@ -36,8 +37,10 @@ class Storing:
             "ArtifactManifest": lambda said: {"artifact": {"currentManifest": self._readable(said["artifact_id"])}},
         }
 
-    def publish(self, path: str, files: Mapping[str, bytes], version: int, aliases: list[str]) -> None:
-        """Put a version of an artifact there, as if somebody had logged it."""
+    def publish(
+        self, path: str, files: Mapping[str, bytes], version: int, aliases: list[str], run: str | None = None
+    ) -> None:
+        """Put a version of an artifact there, as if somebody had logged it, or a run."""
         entity, project, collection = path.split("/")
         manifest = {
             name: {"digest": _digest(data), "size": len(data), "birthArtifactID": "a"} for name, data in files.items()
@@ -52,6 +55,7 @@ class Storing:
             digest=hashlib.sha256(b"".join(files.values())).hexdigest()[:32],
             version=version,
             aliases=aliases,
+            run=run,
             manifest=json.dumps({"version": 1, **policy, "contents": manifest}).encode(),
             committed=True,
         )
@@ -165,6 +169,11 @@ def _member(found: Artifact) -> Data:
         "artifactCollection": _collection(found),
         "artifact": _shown(found),
     }
+
+
+def _creator(found: Artifact) -> Data | None:
+    project = {"id": "p", "internalId": "1", "name": found.project, "entity": {"name": found.entity}}
+    return None if found.run is None else {"__typename": "Run", "id": "r", "name": found.run, "project": project}
 
 
 def _shown(found: Artifact) -> Data:
