@@ -7,7 +7,8 @@ import pytest
 from gradience.mirror.cursor import Delivery
 from gradience.mirror.drain import Outcome
 from gradience.mirror.fleet.errand import Answer, Busy, Done, Lost, Refused
-from gradience.mirror.fleet.watched import BUSY_S, GRACE_S, LONGEST_WAIT_S, PARKED_S, REST_S, Look, Watched
+from gradience.mirror.fleet.watched import BUSY_S, GRACE_S, PARKED_S, REST_S, Look, Watched
+from gradience.mirror.pace import LONGEST_WAIT_S
 
 FIRST, GROWN = Look(1, 100), Look(1, 200)
 
@@ -58,6 +59,15 @@ def test_an_outage_is_tried_again_for_ever_and_ever_more_seldom() -> None:
     assert (watched.is_due(0.5, FIRST), watched.is_due(1, FIRST)) == (False, True)
     watched = visited(*[done(Delivery.UNAVAILABLE, sent=0)] * 100)
     assert (watched.is_due(LONGEST_WAIT_S - 1, FIRST), watched.is_due(LONGEST_WAIT_S, FIRST)) == (False, True)
+
+
+def test_how_seldom_is_for_the_tracker_s_owner_to_say() -> None:
+    """The bound of its entry in a list of sinks."""
+    watched = Watched(Path("run.jsonl"), longest_wait_s=300.0)
+    for _ in range(100):
+        watched.begin(0.0, FIRST)
+        watched.end(done(Delivery.UNAVAILABLE, sent=0), 0.0, looked_for_end=False, chance=1.0)
+    assert (watched.is_due(299, FIRST), watched.is_due(300, FIRST)) == (False, True)
 
 
 def test_a_tracker_that_answers_again_is_not_waited_for() -> None:

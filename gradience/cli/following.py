@@ -65,7 +65,8 @@ class _Service:
     def __init__(self, places: Sequence[Path], request: Request) -> None:
         self._places = places
         self._request = request
-        self._watch = Watch(places, Outage(WORKERS + 1), WORKERS, request.state_dir)
+        longest_wait_s = request.wish.tempo().longest_wait_s
+        self._watch = Watch(places, Outage(WORKERS + 1), WORKERS, request.state_dir, longest_wait_s)
         self._crew = Crew(request.setup(), self._watch, WORKERS)
         self._lag = _Lag(self._watch, request)
 

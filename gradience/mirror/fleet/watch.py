@@ -16,7 +16,8 @@ from gradience.mirror.cursor import Delivery
 from gradience.mirror.fleet import abandonment, search
 from gradience.mirror.fleet.errand import Answer, Done, Errand, Lost, Refused
 from gradience.mirror.fleet.outage import Outage
-from gradience.mirror.fleet.watched import Look, Watched, pause_s
+from gradience.mirror.fleet.watched import LAST_WAIT_S, Look, Watched, pause_s
+from gradience.mirror.pace import LONGEST_WAIT_S
 
 log = logging.getLogger("gradience.mirror")
 
@@ -29,11 +30,19 @@ BRIEF_S: Final = 2.0  # the patience of a visit when others may wait
 class Watch:
     """Told to `look` by one thread, worked off by a crew of `size`."""
 
-    def __init__(self, places: Sequence[Path], outage: Outage, size: int, state_dir: Path | None = None) -> None:
+    def __init__(
+        self,
+        places: Sequence[Path],
+        outage: Outage,
+        size: int,
+        state_dir: Path | None = None,
+        longest_wait_s: float = LONGEST_WAIT_S,
+    ) -> None:
         self._places = places
         self._outage = outage
         self._size = size
         self._state_dir = state_dir
+        self._longest_wait_s = longest_wait_s
         self._known: dict[Path, Watched] = {}
         self._strange: dict[Path, int] = {}  # files that are no telemetry, by their size
         self._queue: deque[tuple[Watched, Errand]] = deque()
@@ -110,7 +119,8 @@ class Watch:
             now, chance = time.monotonic(), random.random()  # noqa: S311 - only spreads attempts
             watched.end(answer, now, looked_for_end=errand.abandoned, chance=chance)
             self._judge(watched, answer)
-            self._probe_at = now + pause_s(self._outage.failures, chance, hurried=self._until is not None)
+            longest_s = self._longest_wait_s if self._until is None else LAST_WAIT_S
+            self._probe_at = now + pause_s(self._outage.failures, chance, longest_s)
             if watched.trouble != before:
                 _say_trouble(watched, answer)
             self._changed.notify_all()
@@ -122,7 +132,7 @@ class Watch:
             for path in search.files(place) if place.is_dir() else (place,):
                 own = path.resolve()
                 if own not in self._known and self._is_telemetry(own, path):
-                    self._known[own] = Watched(path)
+                    self._known[own] = Watched(path, self._longest_wait_s)
 
     def _is_telemetry(self, own: Path, path: Path) -> bool:
         """A file that was none is looked into again once it has grown."""

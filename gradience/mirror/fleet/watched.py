@@ -8,12 +8,12 @@ import msgspec
 from gradience.mirror.cursor import Delivery
 from gradience.mirror.drain import Outcome
 from gradience.mirror.fleet.errand import Answer, Busy, Done, Refused
+from gradience.mirror.pace import LONGEST_WAIT_S
 
 PARKED_S: Final = 300.0  # until something that only a person can mend is tried again
 REST_S: Final = 5.0  # between two visits to a file that grows: each opens its tracked run anew
 BUSY_S: Final = 5.0  # until a journal is looked at again that a side-car delivers
 FIRST_WAIT_S: Final = 1.0
-LONGEST_WAIT_S: Final = 60.0
 LAST_WAIT_S: Final = 2.0  # between attempts once there is a deadline
 GRACE_S: Final = 10.0  # a recorder that is gone may be back: another cell, a trainer that was restarted
 
@@ -29,8 +29,9 @@ class Look(msgspec.Struct, frozen=True):
 class Watched:
     """Every `now` is of one monotonic clock."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, longest_wait_s: float = LONGEST_WAIT_S) -> None:
         self.path = path
+        self._longest_wait_s = longest_wait_s
         self.at_work = False  # from the decision to visit it to the visit's end
         self.is_finished = False  # once it was told to hurry, whether nothing more can be done
         self.is_settled = False  # whether it is known how its last run ended
@@ -113,13 +114,13 @@ class Watched:
             return PARKED_S
         if not self._failures:
             return REST_S if self._delivered and self._hurried_at is None else 0.0
-        return pause_s(self._failures, chance, hurried=self._hurried_at is not None)
+        longest_s = self._longest_wait_s if self._hurried_at is None else LAST_WAIT_S
+        return pause_s(self._failures, chance, longest_s)
 
 
-def pause_s(failures: int, chance: float, *, hurried: bool) -> float:
+def pause_s(failures: int, chance: float, longest_s: float) -> float:
     """How long to wait after so many failures in a row."""
-    longest = LAST_WAIT_S if hurried else LONGEST_WAIT_S
-    return min(FIRST_WAIT_S * 2.0 ** min(failures - 1, 10), longest) * (0.5 + 0.5 * chance)
+    return min(FIRST_WAIT_S * 2.0 ** min(failures - 1, 20), longest_s) * (0.5 + 0.5 * chance)
 
 
 def _alike(one: Look, other: Look) -> bool:
