@@ -73,7 +73,7 @@ def _outcome(journal: Path, run_id: str, wish: Wish, deadline_s: float) -> Outco
     if hasattr(registry.find(wish.type), "in_process"):
         sink = wish.sink()
         if inhouse.is_home(sink, journal, run_id):
-            return inhouse.deliver(journal, sink, deadline_s)
+            return inhouse.deliver(journal, sink, deadline_s, wish.tempo())
     return in_child(journal, wish, deadline_s)
 
 

@@ -11,6 +11,7 @@ from typing import Final
 
 from gradience.mirror.cursor import Delivery, cursors
 from gradience.mirror.drain import Outcome
+from gradience.mirror.pace import Tempo
 from gradience.mirror.sink import Sink
 from gradience.mirror.sync import sync
 
@@ -33,7 +34,7 @@ def is_home(sink: Sink, journal: Path, run_id: str) -> bool:
     return any(map(lives_here, tracked or {None}))
 
 
-def deliver(journal: Path, sink: Sink, deadline_s: float) -> Outcome:
+def deliver(journal: Path, sink: Sink, deadline_s: float, tempo: Tempo = Tempo()) -> Outcome:  # noqa: B008 - frozen
     """Catch the sink up within a deadline; the work is done in a thread, which is left behind if it hangs.
 
     Raises:
@@ -43,7 +44,7 @@ def deliver(journal: Path, sink: Sink, deadline_s: float) -> Outcome:
 
     def work() -> None:
         try:
-            outcome.set_result(sync(journal, sink, deadline_s=deadline_s))
+            outcome.set_result(sync(journal, sink, tempo=tempo, deadline_s=deadline_s))
         except Exception as error:  # noqa: BLE001 - handed to the caller by `result`
             outcome.set_exception(error)
 
