@@ -83,10 +83,12 @@ def _found(core: Core, place: Place, wish: Wish, run: Run) -> _Found:
 
 
 def _named(core: Core, place: Place, wish: Wish, run: Run) -> _Found:
+    """The run that was named; a training may begin a new one of that id, an audit alone may not."""
     found = _look(core, place, wish, run)
     if found.known is None and "/" not in str(wish.run) and place.project is None:
-        found = _look(core, place, msgspec.structs.replace(wish, run=f"{adoption.TRAINERS}/{wish.run}"), run)
-    if found.known is None:
+        trainers = _look(core, place, msgspec.structs.replace(wish, run=f"{adoption.TRAINERS}/{wish.run}"), run)
+        found = trainers if trainers.known is not None else found
+    if found.known is None and not origin.trains(run):
         raise TargetGoneError(f"There is no W&B run {wish.run} at {place.address}: name it as ENTITY/PROJECT/ID.")
     return found
 

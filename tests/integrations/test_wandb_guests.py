@@ -113,7 +113,7 @@ def test_a_run_that_goes_on_elsewhere_is_left_alone(tracker: Server, adapter: Pa
     assert ours.state == "finished"
 
 
-def test_a_run_that_is_not_there_is_not_made(tracker: Server, adapter: Path) -> None:
+def test_a_run_that_is_not_there_is_not_made_for_an_audit(tracker: Server, adapter: Path) -> None:
     """A slip in a name is one line, not a run of that name."""
     done = _audit(tracker, adapter, "--run", "u7", "--strict")
     assert done.returncode == 4
