@@ -1,5 +1,6 @@
 """Sink lists from Python, from the environment and from files; `test_mirror_config_mistakes` has the broken ones."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -9,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from gradience.errors import ConfigError
+from gradience.errors import ConfigError, InputError
 from gradience.mirror import config
 from gradience.mirror.wish import Wish
 from gradience.testing import MemorySink
@@ -126,6 +127,14 @@ def test_a_list_and_the_sinks_of_a_larger_file_are_the_same() -> None:
     larger = f"base: !include other.yaml\nlr: 1e-4\nlr: 2e-4\nsinks:\n{entries}"
     assert config.parse(entries, "f", {}).wishes == config.parse(larger, "f", {}).wishes
     assert len(config.parse(entries, "f", {}).wishes) == 2
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="a system without named pipes")
+def test_a_pipe_is_no_file_of_sinks(tmp_path: Path) -> None:
+    """Nobody may ever write into it: refused at once."""
+    os.mkfifo(tmp_path / "pipe.yaml")
+    with pytest.raises(InputError, match=r"cannot read sinks from .*pipe\.yaml: no regular file"):
+        config.load(tmp_path / "pipe.yaml")
 
 
 def test_a_list_may_be_empty() -> None:

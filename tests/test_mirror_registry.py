@@ -71,7 +71,7 @@ def test_an_entry_that_points_nowhere_is_refused(site: Path) -> None:
     [
         ("os:sep", "is none: os:sep has not open, deliver, close"),
         ("builtins:dict", "is none: builtins:dict has not open"),
-        ("builtins:print", "is none: what it makes has not open"),
+        ("builtins:print", "is none: builtins:print has not open"),
         ("diary:Sink", "cannot be loaded from diary:Sink: division by zero"),
         ("moody:Sink", "refuses its options: not today"),
     ],
@@ -83,6 +83,16 @@ def test_what_is_no_sink_is_refused_in_one_line(site: Path, value: str, words: s
     (site / "moody.py").write_text(moody)
     with pytest.raises(InputError, match=f"^Sink '{value}' .*{words}"):
         registry.load(value)
+
+
+def test_a_function_that_a_name_leads_to_is_not_called(site: Path, tmp_path: Path) -> None:
+    """A list of sinks runs nothing: who writes `os:system` into one gets a refusal. A distribution may offer one."""
+    with pytest.raises(InputError, match="^Sink 'os:system' .* is none: os:system has not open"):
+        registry.load("os:system", command=f"touch {tmp_path / 'called'}")
+    assert not (tmp_path / "called").exists()
+    (site / "diaries.py").write_text("from gradience.testing import MemorySink\ndef make(): return MemorySink()\n")
+    install(site, "diary-sink", diary="diaries:make")
+    assert registry.load("diary").name == "memory"
 
 
 def test_an_option_that_the_sink_does_not_take_is_refused(site: Path) -> None:

@@ -47,11 +47,14 @@ def rivals(sink: Installed) -> tuple[str, ...]:
 def find(name: str) -> Callable[..., Sink]:
     """The class behind a name, imported now; `package.module:Class` names one that nobody has installed.
 
+    Only a distribution may offer a function that makes sinks: a function that a file names could be any.
+
     Raises:
-        InputError: no distribution offers the name, several do, or what it points to cannot be loaded.
+        InputError: no distribution offers the name, several do, or what it points to cannot be loaded or is no sink.
         ExtraMissingError: a library that the sink's own module needs is not installed.
     """
-    sink = _only(name) if ":" not in name else Installed(name, "this environment", "", name)
+    is_path = ":" in name
+    sink = Installed(name, "this environment", "", name) if is_path else _only(name)
     try:
         factory: Callable[..., Sink] = metadata.EntryPoint(name, sink.value, GROUP).load()
     except ModuleNotFoundError as missing:
@@ -62,7 +65,7 @@ def find(name: str) -> Callable[..., Sink]:
         raise InputError(
             f"Sink {name!r} of {sink.distribution} cannot be loaded from {sink.value}: {reason.of(broken)}."
         ) from None
-    if not callable(factory) or (isinstance(factory, type) and not _is_sink(factory)):
+    if not callable(factory) or ((is_path or isinstance(factory, type)) and not _is_sink(factory)):
         raise InputError(f"Sink {name!r} of {sink.distribution} is none: {sink.value} has not {', '.join(METHODS)}.")
     return factory
 

@@ -120,6 +120,8 @@ def _distinct(wishes: Iterable[tuple[Node, Wish]], findings: Findings) -> None:
 
 def _text(path: Path) -> str:
     try:
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise InputError(f"cannot read sinks from {path}: no regular file, and a pipe would block")
         with path.open("rb") as file:
             raw = file.read(SIZE_LIMIT + 1)
         if len(raw) > SIZE_LIMIT:
