@@ -143,6 +143,16 @@ def test_what_to_check_has_to_be_said() -> None:
     assert (gradience_("check").exit_code, gradience_("check", FOLDER, "--sinks", "x.yaml").exit_code) == (2, 2)
 
 
+def test_an_empty_list_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is a way to switch mirroring off, and nothing that has to be mended."""
+    monkeypatch.setenv("GRADIENCE_SINKS", ",")
+    for done in (gradience_("check"), gradience_("check", "--sinks", listed("sinks: []"))):
+        assert (done.exit_code, done.stderr) == (
+            0,
+            "There is no sink in it: nothing to check, and nothing is mirrored.\n",
+        )
+
+
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_broken_list_is_refused_with_every_mistake(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """One line for each, after one that counts them; `test_mirror_config_mistakes` looks at what they say."""

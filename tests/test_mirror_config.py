@@ -222,6 +222,8 @@ def test_a_secret_in_plain_text_is_worth_a_remark() -> None:
     (remark,) = config.parse(text, "f.yaml", {}).remarks
     assert remark.startswith("f.yaml:2: [0].root: a secret in plain text")
     assert "hunter22" not in remark
+    text = f"- type: {TYPED}\n  address: https://hooks.slack.com/services/T0/B0/abcdefgh\n"
+    assert len(config.parse(text, "f.yaml", {}).remarks) == 1
     assert config.parse(f"- type: {FOLDER}\n  root: ${{ROOT}}\n", "f", {"ROOT": "http://a:b@c"}).remarks == ()
 
 

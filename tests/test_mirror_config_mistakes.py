@@ -5,7 +5,7 @@ from typing import Literal
 import pytest
 
 from gradience.errors import ConfigError
-from gradience.mirror import config
+from gradience.mirror import config, registry
 from gradience.testing import MemorySink
 
 FOLDER = "gradience.testing.folder:FolderSink"
@@ -33,7 +33,7 @@ BROKEN = {
     "no YAML": ("sinks: [mlflow", ["1: no YAML: expected ',' or ']', but got '<stream end>' in column 15"]),
     "a tab": ("sinks:\n\t- x", ["2: no YAML: found character '\\t' that cannot start any token in column 1"]),
     "nothing": ("# to be done\n", ["1: holds nothing"]),
-    "two documents": ("- x\n---\n- y\n", ["2: no YAML: but found another document in column 1"]),
+    "two documents": ("- x\n---\n- y\n", ["2: begins a second document: give one"]),
     "another file": ("model: x\nsink: []\n", ["1: has no key `sinks`, and is no list of sinks; `sink` is near"]),
     "one sink": ("sinks: {type: mlflow}", ["1: sinks: is no list"]),
     "itself": ("sinks: &all [*all]", ["1: sinks[0]: holds too much, or itself"]),
@@ -48,6 +48,7 @@ BROKEN = {
 - [a]
 - 5
 -
+- {{mlflow: {{experiment: x}}}}
 """,
         [
             "3: [0].rooot: no such key of a sink of type gradience.testing.folder:FolderSink; root?",
@@ -58,6 +59,7 @@ BROKEN = {
             "8: [4]: is a list: a sink is a name, or a mapping with `type`",
             "9: [5]: is a number",
             "10: [6]: is empty",
+            "11: [7]: has no `type`, which names the sink: write `type: mlflow`, and its options beside that",
         ],
     ),
     "wrong values": (
@@ -157,6 +159,18 @@ def test_every_mistake_is_named_at_once(name: str) -> None:
             f"sinks.yaml:{beginning.format(folder=FOLDER) if '{folder}' in beginning else beginning}"
         )
     assert SECRET not in str(refusal.value)
+
+
+@pytest.mark.parametrize("option", ["rooot", "batchlines", "active_run"])
+def test_a_name_that_is_nearly_right_hides_no_other_mistake(option: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The entry is held against the sink that was probably meant, so that one reading is enough."""
+    offered = registry.Installed("folder", "somebody", "1", FOLDER)
+    monkeypatch.setattr(registry, "installed", lambda: (offered,))
+    with pytest.raises(ConfigError) as refusal:
+        config.parse(f"- type: foldr\n  {option}: x", "f", {})
+    first, second = refusal.value.mistakes
+    assert first == "f:1: [0].type: no sink named 'foldr' is installed; folder?"
+    assert second.startswith(f"f:2: [0].{option}: no such key of a sink of type folder; ")
 
 
 def test_several_mistakes_are_counted() -> None:

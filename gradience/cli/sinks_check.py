@@ -69,6 +69,8 @@ def command(ctx: click.Context, names: tuple[str, ...], listed: str | None, *, t
     found = _read(names, listed, as_json=as_json)
     for remark in found.remarks:
         output.talk(plain(remark))
+    if not found.wishes:
+        output.talk("There is no sink in it: nothing to check, and nothing is mirrored.")
     questions = [Question(sink=wish.type, options=wish.options) for wish in found.wishes]
     answers = probing.probe(questions, timeout_s)
     checked = [_checked(wish, answer) for wish, answer in zip(found.wishes, answers, strict=True)]

@@ -63,6 +63,11 @@ def is_secret(key: str, value: object = "") -> bool:
     return bool(_SECRET_KEY.search(snake)) and not _VOCABULARY_KEY.search(snake)
 
 
+def has_token(text: str) -> bool:
+    """Whether a token of well-known shape is in a text, or the address of a chat's webhook."""
+    return bool(_WELL_KNOWN.search(text))
+
+
 def secrets(values: Mapping[str, Any]) -> tuple[str, ...]:
     """The secrets among settings or environment variables, by their keys, and the passwords of URLs; longest first."""
     found = {secret for secret in _secrets("", values) if len(secret) >= SHORTEST}

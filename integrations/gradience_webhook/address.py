@@ -42,7 +42,7 @@ class Address:
     @property
     def target(self) -> str:
         """The host and a hash, which tells two webhooks apart and leads to neither."""
-        return f"{self.host}/{blake2b(self.url.encode(), digest_size=6).hexdigest()}"
+        return f"{self.host}/{blake2b(self.url.encode(), digest_size=4).hexdigest()}"
 
     def __repr__(self) -> str:
         return f"Address({self.target})"

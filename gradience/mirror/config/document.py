@@ -52,7 +52,9 @@ def _compose(text: str, findings: Findings) -> yaml.Node | None:
         problem, line = f"no YAML: a character that no text file has (#x{error.character:04x})", _line(text, error)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
+        is_second = error.context == "expected a single document in the stream"
         problem = f"no YAML: {error.problem}" + (f" in column {mark.column + 1}" if mark else "")
+        problem = "begins a second document: give one" if is_second else problem
         line = mark.line + 1 if mark else 1
     except RecursionError:
         problem = "nested too deep"

@@ -51,6 +51,7 @@ class _Entry:
         self._fields = {key: field for key, field in fields.items() if field.value is not None}
         self._findings = findings
         self._type = ""
+        self._shown = ""  # the type as it may be shown
         self._takes: Options | None = None
         self._is_sound = node.is_readable
 
@@ -72,26 +73,38 @@ class _Entry:
     def _find_sink(self) -> None:
         node = self._fields.get("type")
         if node is None:
-            known = ", ".join(registry.names())
-            near = next((key for key in self._fields if nearest(key, ["type"])), None)
-            hint = f"; is `{near}` meant?" if near else f" (installed: {known})"
-            self._wrong(self._node, f"has no `type`, which names the sink{hint}")
+            self._wrong(self._node, f"has no `type`, which names the sink{self._type_hint()}")
             return
         self._type = self._value(node, _OWN["type"]) or ""
         if not self._type:
             return
+        self._shown = node.text or self._type
         try:
             self._takes = Options.of(registry.find(self._type))
         except GradienceError as error:
-            self._wrong(node, self._unknown(node) or self._findings.masked(error))
+            self._wrong(node, self._unknown() or self._findings.masked(error))
 
-    def _unknown(self, node: Node) -> str | None:
-        """What to say about a name that nobody has installed."""
+    def _type_hint(self) -> str:
+        """What was meant by an entry without a type."""
+        if near := next((key for key in self._fields if nearest(key, ["type"])), None):
+            return f"; is `{near}` meant?"
+        known = registry.names()
+        if named := next((key for key in self._fields if key in known), None):
+            return f": write `type: {named}`, and its options beside that"
+        return f" (installed: {', '.join(known)})"
+
+    def _unknown(self) -> str | None:
+        """What to say about a name that nobody has installed; the rest of the entry is held against the nearest."""
         names = registry.names()
         if self._type in names or ":" in self._type:
             return None
-        shown, meant = node.text or self._type, nearest(self._type, names)
-        hint = f"{meant}?" if meant else f"installed: {', '.join(names) or 'none'}; {registry.install_line(self._type)}"
+        shown, meant = self._shown, nearest(self._type, names)
+        if meant is not None:
+            self._type = self._shown = meant
+            with suppress(GradienceError):
+                self._takes = Options.of(registry.find(meant))
+            return f"no sink named {shown!r} is installed; {meant}?"
+        hint = f"installed: {', '.join(names) or 'none'}; {registry.install_line(self._type)}"
         return f"no sink named {shown!r} is installed; {hint}"
 
     def _setting(self, key: str) -> Any:
@@ -151,7 +164,9 @@ class _Entry:
     def _beware(self, key: str, node: Node) -> None:
         """A secret in a file is soon one in a repository."""
         written = node.text if isinstance(node.value, str) else None
-        if written and "${" not in written and (privacy.is_secret(key, written) or _USER_INFO.search(written)):
+        if not written or "${" in written:
+            return
+        if privacy.is_secret(key, written) or _USER_INFO.search(written) or privacy.has_token(written):
             name = re.sub(r"\W", "_", f"{self._type}_{key}").upper()
             self._findings.remark(node, f"a secret in plain text: write ${{{name}}}, and set that in the environment")
 
@@ -166,11 +181,6 @@ class _Entry:
         except TypeError:  # a type that msgspec does not know: the sink will see for itself
             return node.plain()
         return None
-
-    @property
-    def _shown(self) -> str:
-        node = self._fields.get("type")
-        return (node.text if node is not None else None) or self._type
 
     def _wrong(self, node: Node, what: str) -> None:
         self._is_sound = False

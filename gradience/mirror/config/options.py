@@ -3,11 +3,13 @@
 import inspect
 import typing
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from gradience.mirror.sink import Sink
+
+_INHERITED: Final = "active_run"  # what one process has for another, and no person writes
 
 
 class Option(msgspec.Struct, frozen=True):
@@ -19,7 +21,7 @@ class Option(msgspec.Struct, frozen=True):
 
 
 class Options(msgspec.Struct, frozen=True):
-    """The options of a sink by name; an `is_open` sink takes others too."""
+    """The options of a sink that a person may give, by name; an `is_open` sink takes others too."""
 
     named: dict[str, Option]
     is_open: bool
@@ -32,7 +34,7 @@ class Options(msgspec.Struct, frozen=True):
         named = {
             one.name: Option(one.name, kinds.get(one.name, Any), one.default is one.empty)
             for one in parameters
-            if one.kind in (one.KEYWORD_ONLY, one.POSITIONAL_OR_KEYWORD)
+            if one.kind in (one.KEYWORD_ONLY, one.POSITIONAL_OR_KEYWORD) and one.name != _INHERITED
         }
         return cls(named, any(one.kind is one.VAR_KEYWORD for one in parameters))
 

@@ -20,7 +20,6 @@ from gradience.vnext.repair import EVENTS
 
 OURS: Final = "gradience"  # the distribution whose sinks the copy knows
 _NOT_WRITTEN: Final = ("made", "source", "variables")
-_INHERITED: Final = "active_run"  # an option that one process has for another, and no person
 _VARIABLE: Final = {"type": "string", "pattern": r"\$\{"}
 
 
@@ -59,7 +58,7 @@ def _options(name: str, factory: Callable[..., Sink], common: list[str]) -> dict
     """What an entry of this type may have, in the entry itself or under `options`."""
     options = Options.of(factory)
     told = _told(factory)
-    found = {key: _option(one, told.get(key)) for key, one in options.named.items() if key != _INHERITED}
+    found = {key: _option(one, told.get(key)) for key, one in options.named.items()}
     listed = {"type": ["object", "null"], "properties": found, "additionalProperties": options.is_open}
     here = {**found, **dict.fromkeys(common, True), "options": listed}
     return {
