@@ -6,6 +6,7 @@ One row for each line, at the line's number: that is W&B's step, which never goe
 import json
 import math
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any, Final
 
@@ -30,7 +31,7 @@ _LEVELS: Final = {Severity.INFO: "INFO", Severity.WARNING: "WARN"}
 _TAG: Final = 64  # characters that W&B takes of a tag, and of an alert's title
 
 
-class Row(msgspec.Struct, frozen=True, kw_only=True):
+class Row(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One line as a row of history; `table` has the columns of an audit's modules, where the line is one."""
 
     line: int
@@ -59,6 +60,14 @@ class Contents(msgspec.Struct, frozen=True, kw_only=True):
     told: dict[str, Any]
     tags: tuple[str, ...]
 
+    @property
+    def keys(self) -> dict[str, float]:
+        """The metrics of all rows, each with some value."""
+        found: dict[str, float] = {}
+        for row in self.rows:
+            found.update(row.values)
+        return found
+
 
 def contents(batch: Batch, known: Known) -> Contents:
     """Everything that a batch brings to a run of which so much is known."""
@@ -84,6 +93,7 @@ def mark(note: str) -> str:
     return sha256(note.encode("utf-8", "replace")).hexdigest()[:16]
 
 
+@lru_cache(maxsize=10_000)  # of few keys in many rows
 def legal(key: str) -> str:
     """A metric's name in W&B, whose own names begin with an underscore; ours is the step's."""
     return f"metrics/{key}" if key.startswith("_") or key in (STEP, ROOT, "") else key

@@ -18,8 +18,8 @@ from gradience_wandb.known import NO_ROW, ROOT, Expected, Known
 from gradience_wandb.transactions import Log
 
 CONFIRM_S: Final = 20.0  # a core that has much to write on a slow disk
-FLUSH_S: Final = 0.05
-_LOOK_S: Final = 0.01
+FLUSH_S: Final = 0.02
+_LOOK_S: Final = 0.005
 
 
 class Fragments:

@@ -161,7 +161,7 @@ class Session:
         live = self._begin(first)
         told = {**found.told, **self._publish(batch)}
         self._notify(found)
-        self._define(dict.fromkeys(key for row in found.rows for key in row.values))
+        self._define(found.keys)
         for row in found.rows:
             self._log(row)
         self._media = _media(live) if any(row.table for row in found.rows) else ()
@@ -285,7 +285,7 @@ def _after(known: Known, found: Contents, batch: Batch) -> Known:
         line=max(known.line, batch.records[-1].line),
         config={**known.config, **found.config},
         told=found.told,
-        keys=known.keys | {key for row in found.rows for key in row.values},
+        keys=known.keys | found.keys.keys(),
         tags=found.tags,
         state="running",
     )

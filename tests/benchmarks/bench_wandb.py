@@ -60,11 +60,19 @@ def _by_hand(folder: Path, steps: int) -> None:
     import wandb
 
     quiet = wandb.Settings(
-        console="off", x_disable_stats=True, x_disable_meta=True, disable_git=True, x_save_requirements=False
+        console="off",
+        silent=True,
+        quiet=True,
+        label_disable=True,
+        disable_git=True,
+        x_disable_stats=True,
+        x_disable_meta=True,
+        x_save_requirements=False,
     )
     os.environ["WANDB_DIR"] = str(folder / "by-hand")
     run = wandb.init(project="p", settings=quiet)
-    run.define_metric("train/*", step_metric="gradience/step")
+    for key in _numbers(1):
+        run.define_metric(f"train/{key}", step_metric="gradience/step")
     for step in range(1, steps + 1):
         row = {f"train/{key}": value for key, value in _numbers(step).items()}
         run.log({**row, "gradience/step": step, "_timestamp": samples.STARTED + step}, step=step, commit=True)
