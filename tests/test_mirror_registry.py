@@ -87,7 +87,7 @@ def test_what_is_no_sink_is_refused_in_one_line(site: Path, value: str, words: s
 
 def test_a_function_that_a_name_leads_to_is_not_called(site: Path, tmp_path: Path) -> None:
     """A list of sinks runs nothing: who writes `os:system` into one gets a refusal. A distribution may offer one."""
-    with pytest.raises(InputError, match="^Sink 'os:system' .* is none: os:system has not open"):
+    with pytest.raises(InputError, match=r"^Sink 'os:system' .* is none: os:system has not open"):
         registry.load("os:system", command=f"touch {tmp_path / 'called'}")
     assert not (tmp_path / "called").exists()
     (site / "diaries.py").write_text("from gradience.testing import MemorySink\ndef make(): return MemorySink()\n")
