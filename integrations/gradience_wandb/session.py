@@ -4,6 +4,7 @@ wandb begins the run when there is something to deliver, not before: who resumes
 """
 
 import logging
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -102,11 +103,12 @@ class Session:
     def close(self, status: RunStatus | None, timeout_s: float) -> None:
         """End the run if it still goes on and a status is given; let go without a word to W&B otherwise."""
         if status is not None and self._known.line != NO_ROW and self._known.status is None:
+            until = time.monotonic() + timeout_s
             with self._guarded(f"Ending W&B run {self._memory.path}", timeout_s):
                 self._known = self._memory.look() or self._known
                 live = self._begin()
                 live.summary[ROOT] = {**self._known.told, "status": status.value}
-            self._end(status.value, timeout_s)
+            self._end(status.value, until - time.monotonic())
         self._drop()
 
     def _holds(self, batch: Batch) -> bool:
