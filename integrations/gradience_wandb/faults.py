@@ -75,6 +75,8 @@ def _kind(error: Exception) -> type[SinkError] | None:
         return TargetGoneError
     if isinstance(error, Error):
         return _wandb_kind(error)
+    if type(error).__module__.startswith("wandb.") and (found := _STATUS.search(str(error))):
+        return of_status(found[1])
     if isinstance(error, OSError | EOFError) or type(error).__module__.startswith("wandb."):  # its core is gone
         return UnavailableError
     return RejectedError if isinstance(error, TypeError | ValueError | OverflowError) else None

@@ -3,13 +3,14 @@
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
-from tests.integrations.wandb_double import server
+from tests.integrations.wandb_double import faults, server
 from tests.integrations.wandb_double.held import TrackedRun
 from tests.integrations.wandb_double.server import Server
 
@@ -111,6 +112,19 @@ def test_a_run_that_goes_on_elsewhere_is_left_alone(tracker: Server, adapter: Pa
     assert ours.settings["gradience"]["of_run"] == "me/huggingface/u1"
     assert ours.summary["gradience"]["verdict"] == "review"
     assert ours.state == "finished"
+
+
+def test_a_run_that_may_not_be_changed_is_said_at_once(tracker: Server, adapter: Path) -> None:
+    """What only a person can mend is not tried until the deadline; later the same command does it."""
+    theirs = _theirs(tracker, "u1", adapter.parent)
+    tracker.faults.set(faults.status(403), "UpsertBucket")
+    began = time.monotonic()
+    refused = _audit(tracker, adapter, "--strict")
+    assert (refused.returncode, time.monotonic() - began < 30) == (4, True)
+    assert "status 403" in refused.stderr
+    tracker.faults.clear()
+    assert _audit(tracker, adapter, "--strict").returncode == 0
+    assert theirs.summary["gradience"]["verdict"] == "review"
 
 
 def test_a_run_that_is_not_there_is_not_made_for_an_audit(tracker: Server, adapter: Path) -> None:
