@@ -22,7 +22,7 @@ pytestmark = [
     pytest.mark.skipif(not Path("/proc/self").exists(), reason="reads /proc"),
 ]
 
-AT_ONCE: Final = 12
+AT_ONCE: Final = 10
 CLOSE_S: Final = 3.0
 
 Outcomes = dict[str, "Future[Told]"]

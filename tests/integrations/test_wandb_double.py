@@ -82,7 +82,7 @@ def told(wandb_server: Server, home: Path, program: str) -> Any:
     """What a program with wandb prints, as JSON."""
     command = [sys.executable, "-c", HEAD + program]
     env = wandb_server.env(home)
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=home, env=env, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=home, env=env, timeout=180)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout or "null")
 
