@@ -98,6 +98,32 @@ def test_a_mistake_is_refused_in_one_line(sinks: list[object], words: str) -> No
     assert words in str(refusal.value)
 
 
+def test_a_tracker_has_one_entry_unless_runs_are_named() -> None:
+    """Where a run is one tracked run, a second entry with other events would find everything delivered."""
+    place = "type: gradience.testing.folder:FolderSink, root"
+    again = f"- {{{place}: 'a#one'}}\n- {{{place}: 'a#two'}}\n- {{{place}: 'b#one'}}\n"
+    with pytest.raises(ConfigError, match=r"^f:2: \[1\]: leads to the tracker of \[0\] on line 1, .* name a `run`"):
+        config.parse(again, "f", {})
+    named = [{"type": ELSEWHERE, "run": run} for run in ("first", "second")]
+    assert [wish.sink().target for wish in config.read(named).wishes] == ["memory:#run=first", "memory:#run=second"]
+
+
+class Elsewhere(MemorySink):
+    """A sink that can be told the tracked run."""
+
+    def __init__(self, *, run: str) -> None:
+        super().__init__()
+        self._run = run
+
+    @property
+    def target(self) -> str:
+        """The tracked run in a tracker."""
+        return f"memory:#run={self._run}"
+
+
+ELSEWHERE = f"{__name__}:Elsewhere"
+
+
 @pytest.mark.parametrize("sinks", [{"type": "mlflow"}, 5])
 def test_one_sink_is_a_list_of_one(sinks: object) -> None:
     """A mapping would be gone through by its keys."""

@@ -22,6 +22,7 @@ from gradience.mirror import registry
 from gradience.mirror.config import entry
 from gradience.mirror.config.findings import Findings
 from gradience.mirror.config.node import Node
+from gradience.mirror.cursor import lock_name
 from gradience.mirror.wish import Wish
 
 KEY: Final = "sinks"  # of a larger file, and what a list is called that stands in none
@@ -105,17 +106,22 @@ def _wish(node: Node, findings: Findings) -> Wish | None:
 
 
 def _distinct(wishes: Iterable[tuple[Node, Wish]], findings: Findings) -> None:
-    """Two sinks with one target would deliver everything to it twice, with one cursor between them."""
-    seen: dict[tuple[str, str], Node] = {}
+    """A run is one tracked run of a tracker: a second sink there would find everything delivered, or wait for ever."""
+    targets: dict[tuple[str, str], Node] = {}
+    trackers: dict[str, Node] = {}
     for node, wish in wishes:
         try:
             sink = wish.sink()
-            first = seen.setdefault((sink.name, sink.target), node)
+            first = targets.setdefault((sink.name, sink.target), node)
+            there = node if "run" in wish.options else trackers.setdefault(lock_name(sink.name, sink.target), node)
         except (GradienceError, AttributeError) as error:
             findings.wrong(node, findings.masked(error))
             continue
         if first is not node:
             findings.wrong(node, f"leads to the same target as {first.place}: keep one of them")
+        elif there is not node:
+            mend = "keep one of them, or name a `run` in each"
+            findings.wrong(node, f"leads to the tracker of {there.place}, where a run of yours is one run: {mend}")
 
 
 def _text(path: Path) -> str:
