@@ -32,10 +32,10 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     runs: Mapping[str, str] = {}
 
     def meant(self, wish: Wish) -> Wish:
-        """A wish with the run that is meant."""
-        if wish.type not in self.runs:
+        """A wish with the run that is meant; the file that has the wish does not say so, and leads elsewhere."""
+        if wish.type not in self.runs or "run" in wish.options:
             return wish
-        return msgspec.structs.replace(wish, options={"run": self.runs[wish.type], **wish.options})
+        return msgspec.structs.replace(wish, options={"run": self.runs[wish.type], **wish.options}, source=None)
 
 
 class Delivered(msgspec.Struct, frozen=True, kw_only=True):
