@@ -130,6 +130,8 @@ sinks:
 - {{type: {FOLDER}, <<: 5}}
 - {{type: {FOLDER}, root: c, [a]: b}}
 - {{type: os:sep}}
+- {{type: {FOLDER}, root: d, name: "red \\e[31m"}}
+- {{type: {FOLDER}, root: e, rename: {{train/loss: train/lr, train/grad_norm: train/loss}}}}
 """,
         [
             "2: [0].root: has characters that are no text",
@@ -139,6 +141,8 @@ sinks:
             "4: [2].<<: is no mapping, so that it cannot be merged",
             "5: [3]: has a key that is no text",
             "6: [4].type: Sink 'os:sep' of this environment is none",
+            "7: [5].name: has characters that steer a terminal",
+            "8: [6].rename: gives the name of train/lr to another metric: rename that one, too",
         ],
     ),
     "no text": ("- \x00", ["1: no YAML: a character that no text file has (#x0000)"]),

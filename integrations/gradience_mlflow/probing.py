@@ -35,7 +35,7 @@ def probe(store: Store, wish: Wish) -> str:
 
 def _file(database: Path) -> str:
     schema.check(database)
-    if not database.exists():
+    if not database.exists() or not database.stat().st_size:
         return "there is no sqlite store yet; the first run makes it"
     return f"the sqlite store is of MLflow {mlflow.__version__}'s schema and can be written"
 

@@ -30,6 +30,8 @@ def test_a_store_that_is_not_there_is_not_made(tmp_path: Path) -> None:
     """The embedded default begins with the first run, not with a question."""
     said = MLflowSink().probe(WAIT_S)
     assert (said, _files(tmp_path)) == ("there is no sqlite store yet; the first run makes it", {})
+    (tmp_path / "empty.db").touch()
+    assert MLflowSink(tracking_uri=f"sqlite:///{tmp_path}/empty.db").probe(WAIT_S) == said
 
 
 def test_a_store_of_another_mlflow_is_not_migrated(store_uri: str, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from gradience.vnext.repair import EVENTS
 _HINTS: Final = typing.get_type_hints(Wish, include_extras=True)
 _OWN: Final = {name: kind for name, kind in _HINTS.items() if name not in ("made", "source", "variables")}
 _SETTINGS: Final = {name: kind for name, kind in _OWN.items() if name not in ("type", "options")}
+_METRICS: Final = frozenset(("train/loss", "train/lr", "train/grad_norm"))  # that every run may have
 _USER_INFO: Final = re.compile(r"://[^/\s?#]*:[^/\s?#]+@")
 _WORDS: Final = {
     "str": "text",
@@ -110,15 +111,22 @@ class _Entry:
     def _setting(self, key: str) -> Any:
         node = self._fields[key]
         value = self._value(node, _SETTINGS[key])
+        if key == "name" and value and not value.isprintable():
+            self._wrong(node, "has characters that steer a terminal: leave them out")
         if key == "events" and value:
             for number, name in enumerate(value):
                 if name not in EVENTS:
                     self._wrong(_child(node, number), _among(EVENTS, name, "no such event"))
         if key == "rename" and value:
-            twice = {name for name in value.values() if list(value.values()).count(name) > 1}
-            if twice:
-                self._wrong(node, "gives two metrics one name, so that one would hide the other")
+            self._check_names(node, value)
         return value
+
+    def _check_names(self, node: Node, names: Mapping[str, str]) -> None:
+        """Two metrics of one name would be one curve with the numbers of both."""
+        if len(set(names.values())) < len(names):
+            self._wrong(node, "gives two metrics one name, so that one would hide the other")
+        for taken in sorted(_METRICS & set(names.values()) - set(names)):
+            self._wrong(node, f"gives the name of {taken} to another metric: rename that one, too")
 
     def _options(self) -> dict[str, Any]:
         direct = {key: node for key, node in self._fields.items() if key not in _OWN}
