@@ -42,3 +42,12 @@ def test_a_fault_decides_how_the_tracker_answers(tmp_path: Path) -> None:
     (tmp_path / "fault").write_text("gone")
     with pytest.raises(TargetGoneError):
         sink.open(RUN)
+
+
+def test_what_a_kill_cut_short_is_no_delivery(tmp_path: Path) -> None:
+    """Nor does it spoil the next one, by another process."""
+    (tmp_path / "r%2F1").mkdir()
+    (tmp_path / "r%2F1" / "lines").write_text('{"line":1,"raw":"{}","pid":1}\n{"line":2,"ra')
+    tracked = FolderSink(root=str(tmp_path)).open(RUN)
+    assert FolderRun(tmp_path / tracked.id).rows == {1: "{}"}
+    assert (tmp_path / tracked.id / "lines").read_text() == '{"line":1,"raw":"{}","pid":1}\n'

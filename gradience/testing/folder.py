@@ -93,6 +93,7 @@ class FolderSink:
         self._answer()
         folder = self._root / _name(run.run_id)
         folder.mkdir(parents=True, exist_ok=True)
+        _forget_torn(folder / "lines")
         self._open = folder
         return Tracked(id=folder.name, url=folder.absolute().as_uri(), position=FolderRun(folder).position)
 
@@ -145,6 +146,13 @@ def _read(path: Path) -> str | None:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         return None
+
+
+def _forget_torn(lines: Path) -> None:
+    """Cut off what a kill left of a delivery: the next one would be joined to it."""
+    held = lines.read_bytes() if lines.exists() else b""
+    if held and not held.endswith(b"\n"):
+        os.truncate(lines, held.rfind(b"\n") + 1)
 
 
 def _replace(path: Path, text: str) -> None:
