@@ -9,7 +9,7 @@ import pytest
 
 from gradience.errors import SinkError, TargetGoneError, TelemetryError, UnavailableError
 from gradience.mirror.cursor import Cursor, CursorFile, Delivery, Mark
-from gradience.mirror.pace import BATCH_LINES
+from gradience.mirror.pace import BATCH_LINES, Tempo
 from gradience.mirror.sink import Batch, Run, Tracked
 from gradience.mirror.sync import sync
 from gradience.mirror.tail import Tail
@@ -67,6 +67,19 @@ def test_sync_delivers_and_lets_the_sink_go(journal: Path, store: CursorFile) ->
     assert sync(journal, sink).sent == 5
     assert sink.closed == [None]
     assert lock.holder(store.lock) is None
+
+
+def test_a_journal_that_grows_faster_than_it_is_delivered_is_delivered_up_to_now(journal: Path) -> None:
+    """Else nobody would get out of it before the training ends; the rest waits for the next time."""
+
+    class Slow(MemorySink):
+        def deliver(self, batch: Batch) -> None:
+            super().deliver(batch)
+            step = batch.records[-1].event.step or 0
+            samples.write(journal, samples.steps("r", step + 1, step + 2))
+
+    outcome = sync(journal, Slow(), tempo=Tempo(batch_lines=2))
+    assert (outcome.state, outcome.sent, outcome.behind > 0) == (Delivery.UP_TO_DATE, 6, True)
 
 
 def test_a_missing_journal_leaves_no_trace(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ back-filling are this loop; an outage is a cursor that is behind.
 """
 
 import logging
+import math
 from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
@@ -111,8 +112,9 @@ class _Drain:
         )
 
     def _loop(self) -> None:
+        end = self._tail.end() if self._pace.to_now else math.inf
         while True:
-            block = self._tail.read(self._pace.batch_lines)
+            block = self._tail.read(self._pace.batch_lines) if self._tail.offset < end else []
             if not block:
                 self._ledger.note(Delivery.UP_TO_DATE)
                 self._ledger.save()

@@ -30,13 +30,15 @@ class Pace(Tempo, frozen=True, kw_only=True):
 
     `deadline_s` bounds the whole drain, `patience_s` the time without any progress; the last attempt begins before
     they are over. `stop` ends the drain between two attempts. While `follow` is true, the end of the file is waited
-    out. `sleep` may return early.
+    out. `to_now` leaves what is written after the drain began to the next one: a recorder may be faster than a tracker.
+    `sleep` may return early.
     """
 
     deadline_s: float | None = None
     patience_s: float | None = None
     stop: Callable[[], bool] = lambda: False
     follow: Callable[[], bool] = lambda: False
+    to_now: bool = False
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], object] = time.sleep
     jitter: Callable[[], float] = random.random

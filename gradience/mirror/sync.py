@@ -37,7 +37,7 @@ def sync(
     progress: Callable[[int], object] = lambda _line: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Outcome:
-    """Deliver a journal's lines, and let the sink go.
+    """Deliver the lines that a journal has now, and let the sink go.
 
     `deadline_s` bounds all of it, `patience_s` the time without progress. While another process delivers to the same
     target, it is waited for: until it has passed the lines that are there now, or, for `from_start`, has ended. Where
@@ -50,7 +50,8 @@ def sync(
     _check(path)
     sink = memory.recall(path, sink, state_dir)
     store = CursorFile(path, sink.name, sink.target, state_dir)
-    pace = Pace(**msgspec.structs.asdict(tempo), deadline_s=deadline_s, patience_s=patience_s, stop=stop)
+    bounds = msgspec.structs.asdict(tempo)
+    pace = Pace(**bounds, deadline_s=deadline_s, patience_s=patience_s, stop=stop, to_now=True)
     began = pace.clock()
     queue = _Queue(path, store, state_dir, pace, from_start, progress)
     try:

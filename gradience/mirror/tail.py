@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import math
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -85,6 +86,10 @@ class Tail:
             if line.number == number:
                 return ahead.hexdigest()
         return None
+
+    def end(self) -> float:
+        """Where the file ends now, as `offset` counts; infinity for a compressed one, whose bytes are others."""
+        return math.inf if self._is_compressed else self._stat().st_size
 
     def remaining(self) -> int:
         """How many complete lines are still to come."""

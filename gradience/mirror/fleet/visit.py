@@ -40,7 +40,8 @@ def visit(
             return None
         stack.callback(let_go, sink)
         outcome = drain(path, sink, store, pace, progress=progress)
-        needs_end = abandoned and outcome.state is Delivery.UP_TO_DATE and abandonment.is_unended(path, state_dir)
+        is_whole = outcome.state is Delivery.UP_TO_DATE and not outcome.behind
+        needs_end = abandoned and is_whole and abandonment.is_unended(path, state_dir)
         if needs_end and not fail(path, sink, store, pace):
             why = "a run that was killed is still to be ended as failed"
             return msgspec.structs.replace(outcome, state=Delivery.UNAVAILABLE, error=why)
@@ -54,7 +55,16 @@ def pace(
     patience_s: float | None,
     stop: Callable[[], bool],
     linger: Callable[[], bool],
+    to_now: bool,
 ) -> Pace:
-    """The pace of a visit: it may be told to stop, or to wait for more at the end of the file."""
+    """The pace of a visit: it may be told to stop, to wait for more at the end of the file, or to leave what is new."""
     bounds = msgspec.structs.asdict(tempo)
-    return Pace(**bounds, deadline_s=deadline_s, patience_s=patience_s, stop=stop, follow=linger, sleep=time.sleep)
+    return Pace(
+        **bounds,
+        deadline_s=deadline_s,
+        patience_s=patience_s,
+        stop=stop,
+        follow=linger,
+        to_now=to_now,
+        sleep=time.sleep,
+    )

@@ -114,6 +114,7 @@ class Worker:
             patience_s=errand.patience_s,
             stop=self._stopped.is_set,
             linger=lambda: errand.linger and not self._hurried.is_set(),
+            to_now=not errand.linger,
         )
         outcome = visit(
             Path(errand.journal),
