@@ -70,6 +70,7 @@ def test_an_entry_that_points_nowhere_is_refused(site: Path) -> None:
     ("value", "words"),
     [
         ("os:sep", "is none: os:sep has not open, deliver, close"),
+        ("mlflow:", "is none: give a name"),
         ("builtins:dict", "is none: builtins:dict has not open"),
         ("builtins:print", "is none: builtins:print has not open"),
         ("diary:Sink", "cannot be loaded from diary:Sink: division by zero"),

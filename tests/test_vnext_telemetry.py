@@ -376,6 +376,17 @@ def test_text_is_private_by_default(tmp_path: Path) -> None:
     assert tw.redacted == 5
 
 
+def test_what_the_environment_calls_a_secret_is_nowhere_in_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Names of events included, which are written by somebody's format string as well."""
+    monkeypatch.setenv("WANDB_API_KEY", "opensesame-opensesame")
+    with TelemetryWriter(tmp_path / "run.jsonl") as writer:
+        writer.log("login opensesame-opensesame", note="with opensesame-opensesame")
+    text = (tmp_path / "run.jsonl").read_text(encoding="utf-8")
+    assert ("opensesame" in text, text.count("[REDACTED]")) == (False, 2)
+
+
 def test_text_can_be_allowed_but_secrets_never(tmp_path: Path) -> None:
     """allow_text=True, or no limit."""
     for name, options in (("a", {"allow_text": True}), ("b", {"max_str_len": None})):

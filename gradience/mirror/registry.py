@@ -4,6 +4,7 @@ No sink is imported until it is asked for.
 """
 
 import inspect
+import re
 from collections.abc import Callable
 from importlib import metadata
 from typing import Any
@@ -16,6 +17,7 @@ from gradience.mirror.sink import Sink
 
 GROUP = "gradience.sinks"
 METHODS = ("open", "deliver", "close")
+_PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 OURS = ("mlflow", "wandb")  # sinks that an extra of this distribution makes usable
 
 
@@ -54,6 +56,8 @@ def find(name: str) -> Callable[..., Sink]:
         ExtraMissingError: a library that the sink's own module needs is not installed.
     """
     is_path = ":" in name
+    if is_path and not _PATH.fullmatch(name):
+        raise InputError(f"Sink {name!r} is none: give a name that `gradience sinks` lists, or package.module:Class.")
     sink = Installed(name, "this environment", "", name) if is_path else _only(name)
     try:
         factory: Callable[..., Sink] = metadata.EntryPoint(name, sink.value, GROUP).load()

@@ -74,6 +74,7 @@ class TelemetryWriter:
         self.lost = 0
         self._strict = strict
         self._encoder = codec.Encoder(policy)
+        self._names = privacy.Policy(known=policy.known)
         self._lock = threading.RLock()  # a signal handler may record while its own thread does
         self._appender: Appender | None = None
         self._silent = recorders.is_silent_rank()
@@ -149,7 +150,7 @@ class TelemetryWriter:
 
     def log(self, event: str, step: Any = None, **fields: Any) -> None:
         """An event of any name, for what the contract does not name."""
-        self._record(privacy.clean(given.text(event) or "unknown", privacy.DEFAULT, "/event"), step, fields)
+        self._record(privacy.clean(given.text(event) or "unknown", self._names, "/event"), step, fields)
 
     def close(self) -> None:
         """End the run as `ok` unless it was ended, let the file go and the mirror catch up; may be called again."""
