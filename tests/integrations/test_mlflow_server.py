@@ -92,13 +92,13 @@ def test_nothing_is_printed(server: str, run: Run, batch: MakeBatch, capfd: pyte
 
 
 def test_an_outage_is_told_and_delivery_goes_on_after_it(
-    way: Proxy, remote: "MlflowClient", run: Run, batch: MakeBatch
+    way: Proxy, remote: "MlflowClient", tmp_path: Path, batch: MakeBatch
 ) -> None:
     """The same sink delivers again once the server is back; each point is there once."""
-    first = batch({"event": "train_step", "step": 1, "loss": 1.0})
-    second = batch({"event": "train_step", "step": 2, "loss": 2.0}, first=2)
-    sink = MLflowSink(tracking_uri=way.address, experiment="outage")
-    tracked = sink.open(run)
+    first = batch({"event": "train_step", "step": 1, "loss": 1.0}, run_id="outage")
+    second = batch({"event": "train_step", "step": 2, "loss": 2.0}, run_id="outage", first=2)
+    sink = MLflowSink(tracking_uri=way.address)
+    tracked = sink.open(Run(run_id="outage", journal=str(tmp_path / "run.jsonl"), started=1.0))
     sink.deliver(first)
     way.fault = Fault.REFUSED
     began = time.monotonic()
