@@ -12,8 +12,9 @@ _learned: set[str] = set()  # of the sinks of this process: their options and th
 
 
 def of(error: BaseException) -> str:
-    """The text of an error; its class where it has none."""
-    return safe(" ".join(str(error).split()) or type(error).__name__)[:LONGEST]
+    """The text of an error without its full stop, since it goes into other sentences; its class where it has none."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return safe(text if text.endswith("..") else text.removesuffix("."))[:LONGEST]
 
 
 def safe(text: str) -> str:
