@@ -21,6 +21,7 @@ _MODES: Final = {"online": ONLINE, "run": ONLINE, "offline": OFFLINE, "dryrun": 
 # Of several versions of wandb.
 _SAME_SERVER: Final = ("api.wandb.ai", "api.forge.coreweave.com", "forge.coreweave.com", "wandb.ai")
 _FOREIGN: Final = re.compile(r"[/\\#?%:]")  # no project of W&B has them in its name
+_RUN: Final = re.compile(r"([^/]+/){0,2}[^/:]+")  # the address of its page, which is at hand, too, is none
 
 
 class Wish(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,6 +34,10 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     base_url: str | None = None
     mode: str | None = None
     group: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.run is not None and not _RUN.fullmatch(self.run):
+            raise InputError(f"{self.run!r} names no W&B run: give it as ID, PROJECT/ID or ENTITY/PROJECT/ID")
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):

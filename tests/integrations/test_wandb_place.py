@@ -82,3 +82,16 @@ def test_only_what_there_is_can_be_uploaded() -> None:
     """A mistake in `artifacts` is said when the sink is made."""
     with pytest.raises(InputError, match="artifacts names 'weights': it takes a list of audit, report, telemetry"):
         WandbSink(artifacts=("weights",))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("run", ["a/b/c/d", "e/p/", "/r", "https://wandb.ai/e/p/runs/r"])
+def test_what_cannot_name_a_run_is_refused(run: str) -> None:
+    """With the three forms that can: a part too many would lead to the run of somebody else."""
+    with pytest.raises(InputError, match="names no W&B run: give it as ID, PROJECT/ID or ENTITY/PROJECT/ID"):
+        WandbSink(run=run)
+
+
+@pytest.mark.parametrize("run", ["r", "p/r", "e/p/r"])
+def test_a_run_is_named_by_its_path(run: str) -> None:
+    """As much of it as is needed."""
+    assert WandbSink(run=run).target == f"https://api.wandb.ai#run={run}"
