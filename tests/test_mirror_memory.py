@@ -36,7 +36,7 @@ def test_a_default_gives_way_to_the_one_place_that_has_the_journal(
     """The same command from another directory starts no second store, and says where it goes."""
     sync(journal, Led("here"))
     assert recall(journal, Led("elsewhere")).target == "here"
-    assert "no store is named" in caplog.text
+    assert "no place is named" in caplog.text
 
 
 def test_a_choice_stands(journal: Path) -> None:

@@ -57,7 +57,7 @@ options: Final = together(
     click.option("--append", type=A_PATH, metavar="JSONL", help="Append the audit to this recorded run."),
     click.option("--telemetry", type=A_PATH, metavar="JSONL", help="As --append, but make the file if need be."),
     click.option("--log-to", multiple=True, metavar="NAME", help="Mirror the run into this tracker; may be repeated."),
-    click.option("--sinks", type=A_PATH, metavar="FILE", help=f"Or into several: {wishes.SINKS_HELP}"),
+    click.option("--sinks", type=A_PATH, metavar="FILE", help=f"Or into several. {wishes.SINKS_HELP}"),
     click.option("--run", metavar="ID", help="The tracked run to use, as the tracker calls it."),
     click.option("--experiment", metavar="NAME", help="Where a new tracked run goes."),
     click.option("--project", metavar="NAME", help="The same, where the tracker calls it a project."),

@@ -32,7 +32,7 @@ def command(ctx: click.Context, *, as_json: bool) -> None:
 @command.command("list")
 @output.json_option
 def list_(*, as_json: bool) -> None:
-    """List the trackers that can be mirrored into, as `gradience sinks` alone does."""
+    """List the trackers that can be mirrored into."""
     _list(as_json=as_json)
 
 

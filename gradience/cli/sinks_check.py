@@ -39,7 +39,7 @@ class Checked(msgspec.Struct, frozen=True, kw_only=True):
     answer: Answer
 
 
-@click.command()
+@click.command(short_help="Ask each tracker of a list whether it can be reached.")
 @click.argument("names", metavar="[NAME]...", nargs=-1)
 @click.option(
     "--sinks", "listed", metavar="FILE", envvar="GRADIENCE_SINKS", show_envvar=True, help="A list of sinks in YAML."

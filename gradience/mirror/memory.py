@@ -26,5 +26,5 @@ def recall(path: Path, sink: Sink, state_dir: Path | None = None) -> Sink:
     found: Sink | None = lead(targets[0])
     if found is None:
         return sink
-    log.warning("%s: no store is named, so the one that %s is mirrored to is used: %s", sink.name, path, found.target)
+    log.warning("%s: no place is named, so the one that %s is mirrored to is used: %s", sink.name, path, found.target)
     return found
