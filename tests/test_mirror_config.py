@@ -124,6 +124,12 @@ class Elsewhere(MemorySink):
 ELSEWHERE = f"{__name__}:Elsewhere"
 
 
+def test_a_mistake_in_the_environment_is_said_to_be_there() -> None:
+    """Whoever gave no sinks would look for it in vain."""
+    with pytest.raises(ConfigError, match=r"^GRADIENCE_SINKS\[0\]: no sink named 'nosuch'"):
+        config.read(None, {"GRADIENCE_SINKS": "nosuch"})
+
+
 @pytest.mark.parametrize("sinks", [{"type": "mlflow"}, 5])
 def test_one_sink_is_a_list_of_one(sinks: object) -> None:
     """A mapping would be gone through by its keys."""

@@ -32,8 +32,7 @@ def mirror(path: Path, sinks: Any, host: str, state_dir: Path | None, timeout_s:
         GradienceError: A sink is not installed, does not take an option, or cannot be hosted here.
         TypeError, ValueError: An argument makes no sense.
     """
-    sinks = os.environ.get(SINKS_VARIABLE) if sinks is None else sinks
-    if not sinks:
+    if not (os.environ.get(SINKS_VARIABLE) if sinks is None else sinks):
         return None
     from gradience.mirror.live.recording import LiveMirror
 

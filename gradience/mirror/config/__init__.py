@@ -24,6 +24,7 @@ from gradience.mirror.config.findings import Findings
 from gradience.mirror.config.node import Node
 from gradience.mirror.cursor import lock_name
 from gradience.mirror.wish import Wish
+from gradience.vnext.mirroring import SINKS_VARIABLE
 
 KEY: Final = "sinks"  # of a larger file, and what a list is called that stands in none
 SIZE_LIMIT: Final = 256_000  # bytes: YAML is read slowly, and a larger file is hardly meant
@@ -41,15 +42,20 @@ class Config(msgspec.Struct, frozen=True):
 def read(sinks: Any, env: Mapping[str, str] = os.environ) -> Config:
     """The sinks that somebody asked for: a file, names in one text, or a list of names, mappings and sink objects.
 
+    None are those of `GRADIENCE_SINKS`.
+
     Raises:
         ConfigError: there are mistakes in it; each is named.
         InputError: the file cannot be read.
         TypeError: `sinks` is none of these.
     """
+    origin = KEY
+    if sinks is None:
+        sinks, origin = env.get(SINKS_VARIABLE, ""), SINKS_VARIABLE
     if isinstance(sinks, Path) or (isinstance(sinks, str) and is_file(sinks)):
         return load(Path(sinks), env)
     if isinstance(sinks, str):
-        return given([name.strip() for name in sinks.split(",") if name.strip()])
+        return given([name.strip() for name in sinks.split(",") if name.strip()], origin)
     if isinstance(sinks, Mapping) or not isinstance(sinks, Iterable):
         kind = type(sinks).__name__
         raise TypeError(f"sinks is a {kind}: it takes a list, such as ['mlflow'], or the path of a YAML file")
@@ -83,13 +89,15 @@ def parse(text: str, file: str, env: Mapping[str, str]) -> Config:
     return _config(document.entries(text, KEY, env, findings), findings)
 
 
-def given(sinks: Sequence[Any]) -> Config:
+def given(sinks: Sequence[Any], origin: str = KEY) -> Config:
     """The sinks in a list of names, mappings and sink objects; a `$` in them is nothing special.
+
+    `origin` is what mistakes call the list.
 
     Raises:
         ConfigError: there are mistakes in it; each is named.
     """
-    return _config([Node.of(sink, f"{KEY}[{number}]") for number, sink in enumerate(sinks)], Findings())
+    return _config([Node.of(sink, f"{origin}[{number}]") for number, sink in enumerate(sinks)], Findings())
 
 
 def _config(entries: Iterable[Node], findings: Findings) -> Config:
