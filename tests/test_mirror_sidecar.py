@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -60,9 +61,9 @@ class Place:
         self.root.mkdir()
         self._trainers: list[subprocess.Popen[str]] = []
 
-    def writer(self, close_timeout_s: float = 20.0) -> TelemetryWriter:
+    def writer(self, close_timeout_s: float = 20.0, **entry: Any) -> TelemetryWriter:
         """A recorder in this process with a side-car."""
-        sink = {"type": NAME, "root": str(self.root)}
+        sink = {"type": NAME, "root": str(self.root), **entry}
         return TelemetryWriter(self.path, sinks=[sink], close_timeout_s=close_timeout_s)
 
     def trainer(self, *flags: str) -> subprocess.Popen[str]:
@@ -248,8 +249,11 @@ def test_a_dead_sidecar_is_replaced(place: Place, caplog: pytest.LogCaptureFixtu
 
 
 def test_a_call_that_hangs_is_ended_by_beginning_anew(place: Place, caplog: pytest.LogCaptureFixture) -> None:
-    """The process executes itself again under the same pid, which shows in its log and in the cursor."""
-    with place.writer() as writer:
+    """The process executes itself again under the same pid, which shows in its log and in the cursor.
+
+    What it was told is handed on whole, also if it is longer than a pipe holds.
+    """
+    with place.writer(rename={f"train/a metric of a long name {n}": f"metric {n}" for n in range(2000)}) as writer:
         writer.train_step(1, loss=1.0)
         until(lambda: place.lines() == 1)
         pid = place.sidecar()

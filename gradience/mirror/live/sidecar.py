@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 import sys
+import tempfile
 from typing import Final, NoReturn
 
 import msgspec
@@ -79,8 +80,8 @@ def _renew(spec: Spec, sink: Sink, store: CursorFile, vigil: Vigil) -> NoReturn:
 
 
 def _hand_on(spec: Spec) -> None:
-    """Put the spec on stdin, for the process image that follows."""
-    read, write = os.pipe()
-    os.write(write, msgspec.json.encode(spec))
-    os.close(write)
-    os.dup2(read, 0)
+    """Put the spec on stdin, for the process image that follows; a pipe would not hold a long one."""
+    with tempfile.TemporaryFile() as file:
+        file.write(msgspec.json.encode(spec))
+        file.seek(0)
+        os.dup2(file.fileno(), 0)
