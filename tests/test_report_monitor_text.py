@@ -3,7 +3,7 @@ import msgspec
 
 from gradience.report import monitor_text
 from gradience.vnext.signals import AlertSeen, Issue, SignalSnapshot
-from gradience.vnext.types import EvalMetrics, Severity
+from gradience.vnext.types import ConfigSnapshot, EvalMetrics, LoRAConfigSnapshot, Severity
 
 ISSUES = tuple(Issue(line, "is not JSON") for line in range(1, 8))
 BARE = SignalSnapshot(run_id="run-1", counts={"train_step": 3})
@@ -21,6 +21,12 @@ def test_what_is_not_there_is_left_out() -> None:
         "  status      no run_end",
         "  events      3 train_step",
     ]
+
+
+def test_a_rank_stands_without_an_alpha() -> None:
+    """A configuration that names only the one shows no dash for the other."""
+    seen = msgspec.structs.replace(BARE, config=ConfigSnapshot(lora=LoRAConfigSnapshot(r=8)))
+    assert "  model       r=8\n" in _text(seen)
 
 
 def test_a_time_that_is_no_time_is_left_out() -> None:

@@ -71,8 +71,9 @@ def _model(seen: SignalSnapshot) -> tuple[str | None, ...]:
     config = seen.config
     if config is None:
         return ()
-    rank = None if config.lora.r is None else f"r={config.lora.r} alpha={number(config.lora.alpha)}"
-    return config.model_name, config.dataset_name, rank
+    rank, alpha = config.lora.r, config.lora.alpha
+    scale = "" if alpha is None else f" alpha={number(alpha)}"
+    return config.model_name, config.dataset_name, None if rank is None else f"r={rank}{scale}"
 
 
 def _train(seen: SignalSnapshot) -> str:
