@@ -130,7 +130,7 @@ def test_check_says_what_an_entry_means(monkeypatch: pytest.MonkeyPatch) -> None
     told = gradience_("check")
     assert told.exit_code == 0
     assert told.stdout.startswith(f"archive ({FOLDER}): reachable, no folder yet (")
-    assert "/${PLACE}\n  new runs   where the tracker's own settings say\n  options    root\n" in told.stdout
+    assert "/${PLACE}\n  options    root\n" in told.stdout
     assert "variables  root from ${PLACE}, retry_max_s from ${PATIENCE} (not set: its default)\n" in told.stdout
     assert "events     eval, alert\n  renamed    train/loss as loss\n" in told.stdout
     assert (

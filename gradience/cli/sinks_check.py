@@ -128,8 +128,8 @@ def _facts(one: Checked) -> dict[str, str]:
     end = "" if one.close_timeout_s is None else f"; {one.close_timeout_s:g} s at the end of a run"
     return {
         "target": one.target,
-        "new runs": one.new_runs or "where the tracker's own settings say",
-        "options": ", ".join(one.options) or "none",
+        **({"new runs": one.new_runs} if one.new_runs else {}),
+        **({"options": ", ".join(one.options)} if one.options else {}),
         **({"variables": origins} if origins else {}),
         "events": ", ".join(one.events) if one.events else "all",
         **({"renamed": renamed} if renamed else {}),
