@@ -131,5 +131,5 @@ def test_a_run_that_is_not_there_is_not_made_for_an_audit(tracker: Server, adapt
     """A slip in a name is one line, not a run of that name."""
     done = _audit(tracker, adapter, "--run", "u7", "--strict")
     assert done.returncode == 4
-    assert f"There is no W&B run u7 at {tracker.address}: name it as ENTITY/PROJECT/ID." in done.stderr
+    assert f"There is no W&B run u7 at {tracker.address}: name it as ENTITY/PROJECT/ID" in done.stderr
     assert not tracker.runs
