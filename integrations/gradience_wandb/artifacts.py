@@ -1,6 +1,7 @@
 """The files of a run: the artifact with `audit.json` and `report.md`, that with the journal, and the modules' table."""
 
 import logging
+import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +17,8 @@ from gradience.mirror.sink import Batch
 log = logging.getLogger("gradience.wandb")
 
 _AUDIT: Final = {artifacts.AUDIT: AUDIT_FILE, artifacts.REPORT: REPORT_FILE}
+
+_NUMBERED: Final = re.compile(r"_(\d+)_\w+\.table\.json$")
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,3 +66,11 @@ def table(columns: Mapping[str, list[Any]]) -> wandb.Table:
     """The modules of an audit, one in a row."""
     rows = [list(row) for row in zip(*columns.values(), strict=True)]
     return wandb.Table(columns=list(columns), data=rows, allow_mixed_types=True)
+
+
+def upload_again(live: Any, key: str, columns: Mapping[str, list[Any]]) -> None:
+    """Upload the file of a table whose row came through, maybe without it, by the name that the row has for it."""
+    told = live.summary.get(key)
+    if found := _NUMBERED.search(str(told.get("path"))) if told is not None else None:
+        made: Any = table(columns)
+        made.bind_to_run(live, key, int(found[1]))

@@ -83,6 +83,7 @@ class Session:
         self._rejected: Position | None = None
         self._media: tuple[str, ...] = ()
         position = self._known.position if self._known.is_settled else None
+        self._held = position  # what an attempt that failed has left there may lack files and tags
         self.tracked = Tracked(id=memory.path, url=memory.url, position=position)
 
     def deliver(self, batch: Batch) -> None:
@@ -96,6 +97,7 @@ class Session:
             if (why := self._confirmed(batch, found)) is not None:
                 raise UnavailableError(f"{what}: not confirmed yet: {why}")
         self._audit = next(reversed(audits.of(batch)), self._audit)
+        self._held = batch.position
         self._known = _after(self._known, found, batch)
         if self._known.status is not None:
             self._end(self._known.status, END_S)
@@ -124,7 +126,7 @@ class Session:
                 f"W&B run {self._memory.path} holds lines of another file, and W&B replaces no row: delete it, or name "
                 "another with --run."
             )
-        return known.is_settled and held is not None and held.line >= batch.position.line
+        return known.is_settled and self._held is not None and self._held.line >= batch.position.line
 
     def _confirmed(self, batch: Batch, found: Contents) -> str | None:
         """Why the batch cannot be read back yet, or None.
@@ -181,6 +183,8 @@ class Session:
                 values = {**values, TABLE: artifacts.table(row.table)}
             self._live.log(values, step=row.line, commit=True)
             self._logged = row.line
+        elif row.table is not None:
+            artifacts.upload_again(self._live, TABLE, row.table)
 
     def _notify(self, found: Contents) -> None:
         """Send the alerts of lines that the run does not have: each of them is a message to somebody.

@@ -158,6 +158,28 @@ def test_a_batch_in_doubt_is_never_logged_twice(
     assert (_steps(server), len(server.runs["run-1"].alerts)) == ({1: 1, 2: 1, 3: 1}, 1)
 
 
+def test_a_table_whose_file_was_refused_comes_again(
+    server: Server, run: Run, batch: MakeBatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its row stands there and is never replaced, so the file has to get the name that the row has for it."""
+    metrics = {"modules": {"name": ["a"], "r": [8]}}
+    lines = batch(START, {"event": "metrics", "kind": "lora_audit", "step": 1, "metrics": metrics})
+    sink = WandbSink(project="p", artifacts=["telemetry"])
+    sink.open(run)
+    server.faults.set(faults.status(403), "upload")
+    with monkeypatch.context() as impatient:
+        impatient.setattr("gradience_wandb.remote.CONFIRM_S", 0.0)
+        for _ in range(2):
+            with pytest.raises(UnavailableError, match="the server does not show them"):
+                sink.deliver(lines)
+    server.faults.clear()
+    sink.deliver(lines)
+    sink.close(None, 5)
+    (row,) = server.runs["run-1"].rows[2]
+    assert row["lora_audit/modules"]["path"] in server.runs["run-1"].files
+    assert _steps(server) == {1: 1, 2: 1}
+
+
 def test_a_deleted_run_is_no_place_for_a_new_one(server: Server, sink: WandbSink, run: Run, batch: MakeBatch) -> None:
     """Its id cannot be used again, and a new run would lack what went to the old one."""
     sink.deliver(batch(START))
