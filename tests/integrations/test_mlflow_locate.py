@@ -9,6 +9,7 @@ import pytest
 from gradience_mlflow import MLflowSink
 
 from gradience.errors import TargetGoneError, UnavailableError
+from gradience.mirror import origin
 from gradience.mirror.sink import Run, Tracked
 
 if TYPE_CHECKING:
@@ -24,6 +25,11 @@ def _open(uri: str, run: Run, *, experiment: str | None = None, named: str | Non
 
 def _other(run: Run, run_id: str = "run-2", **changes: object) -> Run:
     return msgspec.structs.replace(run, run_id=run_id, **changes)
+
+
+def _audit(run: Run, run_id: str = "run-2", **meta: str) -> Run:
+    """The run of a journal that an audit had to make."""
+    return _other(run, run_id, meta={**meta, "created_by": origin.AUDIT}, config={"lora": {"r": 8}})
 
 
 def _trained(client: "MlflowClient", output_dir: str, user: str | None = None, start_time: int = 5) -> str:
@@ -116,7 +122,7 @@ def test_a_training_never_joins_another_trainings_run(
     monkeypatch.setenv("MLFLOW_RUN_ID", theirs.info.run_id)
     training = _other(run, "training", config={"training": {"seed": 1}})
     assert _open(store_uri, training).id != theirs.info.run_id
-    assert _open(store_uri, _other(run, "audit")).id == theirs.info.run_id
+    assert _open(store_uri, _audit(run, "audit")).id == theirs.info.run_id
 
 
 def test_the_experiment_is_wished_in_this_order(
@@ -155,17 +161,18 @@ def test_an_audit_adopts_the_run_that_logged_its_directory(
 ) -> None:
     """A run that the Trainer's own callback tracked, told by its output_dir, absolute or relative to here."""
     theirs = _trained(client, "out")
-    audit = _other(run, meta={"output_dir": str(tmp_path / "out")}, config={"lora": {"r": 8}})
+    audit = _audit(run, output_dir=str(tmp_path / "out"))
     assert _open(store_uri, audit).id == theirs
     absolute = _trained(client, str(tmp_path / "out2"))
-    assert _open(store_uri, _other(run, "run-3", journal=str(tmp_path / "out2/checkpoint-5/run.jsonl"))).id == absolute
+    later = msgspec.structs.replace(_audit(run, "run-3"), journal=str(tmp_path / "out2/checkpoint-5/run.jsonl"))
+    assert _open(store_uri, later).id == absolute
 
 
 def test_adoption_never_guesses(store_uri: str, client: "MlflowClient", run: Run, tmp_path: Path) -> None:
     """Several candidates are listed, nothing is written."""
     candidates = [_trained(client, str(tmp_path / "out")) for _ in range(2)]
     with pytest.raises(TargetGoneError) as caught:
-        _open(store_uri, _other(run, meta={"output_dir": str(tmp_path / "out")}))
+        _open(store_uri, _audit(run, output_dir=str(tmp_path / "out")))
     assert all(candidate in str(caught.value) for candidate in candidates)
     assert len(client.search_runs(["0"])) == 2
 
@@ -175,7 +182,7 @@ def test_a_strangers_relative_directory_is_not_ours(
 ) -> None:
     """Half of the world writes to `out`: a relative path counts only from one's own runs."""
     theirs = _trained(client, "out", user="somebody-else")
-    assert _open(store_uri, _other(run, meta={"output_dir": str(tmp_path / "out")})).id != theirs
+    assert _open(store_uri, _audit(run, output_dir=str(tmp_path / "out"))).id != theirs
 
 
 def test_a_training_never_adopts(store_uri: str, client: "MlflowClient", run: Run, tmp_path: Path) -> None:
