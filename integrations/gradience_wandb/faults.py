@@ -4,17 +4,16 @@ wandb has one class for nearly everything, and calls a server that does not answ
 message carries credentials.
 """
 
-import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Final
 
 from wandb.errors import AuthenticationError, Error, UsageError
 
-from gradience.errors import GradienceError, RejectedError, SinkError, TargetGoneError, UnavailableError
+from gradience.errors import RejectedError, SinkError, TargetGoneError, UnavailableError
+from gradience.mirror import translation
+from gradience.mirror.translation import PERSONAL
 
-_LONGEST: Final = 400  # characters of the cause in a message
 _STATUS: Final = re.compile(r"(?:error|status|HTTP|upload:) (\d{3})\b")
 _BUSY: Final = re.compile(r"did not respond in time|deadline exceeded|service process|while retrying|timed? ?out")
 _NO_ANSWER: Final = re.compile(
@@ -23,34 +22,12 @@ _NO_ANSWER: Final = re.compile(
 _GONE: Final = re.compile(r"permission denied|not found|could not find|deleted|API key|log ?in", re.IGNORECASE)
 _GONE_STATUS: Final = ("401", "403", "404", "410")
 _LATER_STATUS: Final = ("408", "409", "429")  # 409: another request about the same run was faster
-_PERSONAL: Final = (
-    ImportError,
-    FileExistsError,
-    FileNotFoundError,
-    IsADirectoryError,
-    NotADirectoryError,
-    PermissionError,
-)
 _SECRETS: Final = ("WANDB_API_KEY",)
 
 
-@contextmanager
-def translated(action: str, *, opening: bool = False) -> Iterator[None]:
-    """Whatever wandb raises inside becomes a `SinkError` that begins with what was attempted.
-
-    While a run is being opened no item is to blame: what W&B rejects there only a person can mend. An exception that
-    tells nothing passes as it is.
-    """
-    try:
-        yield
-    except GradienceError:
-        raise
-    except Exception as error:
-        kind = _kind(error)
-        if kind is None:
-            raise
-        kind = TargetGoneError if opening and kind is RejectedError else kind
-        raise kind(f"{action}: {plain(error)}") from None  # the cause's text may hold credentials
+def translated(action: str, *, opening: bool = False) -> AbstractContextManager[None]:
+    """Whatever wandb raises inside becomes a `SinkError` that begins with what was attempted."""
+    return translation.translated(action, _kind, plain, opening=opening)
 
 
 def of_status(status: str) -> type[SinkError]:
@@ -64,14 +41,11 @@ def plain(error: object) -> str:
     """What went wrong in one line, without user, password or key."""
     text = " ".join(str(error).split()) or type(error).__name__
     text = _NO_ANSWER.sub(lambda found: f"no answer from {found[1] or 'the server'}", text)
-    text = re.sub(r"://[^/?#\s]*@", "://", text)
-    for secret in filter(None, map(os.environ.get, _SECRETS)):
-        text = text.replace(secret, "***")
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+    return translation.shown(text, _SECRETS)
 
 
 def _kind(error: Exception) -> type[SinkError] | None:
-    if isinstance(error, _PERSONAL):
+    if isinstance(error, PERSONAL):
         return TargetGoneError
     if isinstance(error, Error):
         return _wandb_kind(error)
