@@ -25,7 +25,7 @@ DIARY = """
 import fcntl, json, os, time
 from pathlib import Path
 
-from gradience.errors import RejectedError, UnavailableError
+from gradience.errors import RejectedError, TargetGoneError, UnavailableError
 from gradience.mirror.sink import Position, Tracked
 
 
@@ -50,6 +50,8 @@ class Diary:
         mood = os.environ.get("DIARY_MOOD", "fine")
         if mood == "closed":
             raise UnavailableError("the diary is closed")
+        if mood == "gone":
+            raise TargetGoneError("somebody has the diary")
         if mood == "stuck":
             time.sleep(600)
         if mood == "picky" and any(record.line == 2 for record in batch.records):
@@ -159,6 +161,19 @@ def test_a_tracker_that_is_behind_is_exit_code_4_and_a_command(place: Place, mon
         f"Behind: diary lacks 5 lines of {place.journal} (the diary is closed). "
         f"Catch up with: gradience sync {place.journal} --to diary --tracking-uri {place.diary}"
     )
+
+
+@pytest.mark.parametrize("journals", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_why_a_delivery_stopped_is_said_once(
+    place: Place, journals: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """For each journal: in the line that says how far it is behind."""
+    monkeypatch.setenv("DIARY_MOOD", "gone")
+    paths = [place.journal, samples.write(place.journal.with_name("more.jsonl"), samples.steps("s", 1, 2))][:journals]
+    result = gradience_("sync", *map(str, paths), *place.to)
+    assert (result.exit_code, caplog.text) == (4, "")
+    assert [line.split(" lacks ")[0] for line in result.stderr.splitlines()] == ["Behind: diary"] * journals
+    assert result.stderr.count("somebody has the diary") == journals
 
 
 def test_the_command_that_catches_up_shows_no_credentials(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

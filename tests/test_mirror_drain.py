@@ -254,13 +254,13 @@ def test_a_bisect_ends_when_it_is_told_to(mirror: Mirror) -> None:
     assert (outcome.behind, outcome.rejected) == (5, 0)
 
 
-def test_a_target_that_is_gone_is_parked_and_said_once(mirror: Mirror, caplog: pytest.LogCaptureFixture) -> None:
-    """Only a person can mend it: no retry, the cursor stays."""
+def test_a_target_that_is_gone_is_parked(mirror: Mirror, caplog: pytest.LogCaptureFixture) -> None:
+    """Only a person can mend it: no retry, the cursor stays; the outcome says why, and no line beside it."""
     refused(mirror.tracker, [Fault.NONE, Fault.GONE])
     with caplog.at_level(logging.WARNING, "gradience.mirror"):
         outcome = mirror.drain()
     assert (outcome.state, outcome.behind, mirror.now) == (Delivery.PARKED, 10, 0.0)
-    assert len(caplog.records) == 1
+    assert (outcome.error, caplog.text) == (Fault.GONE.value, "")
     assert mirror.drain().state is Delivery.UP_TO_DATE
 
 

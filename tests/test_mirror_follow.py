@@ -141,6 +141,19 @@ def test_what_only_a_person_can_mend_is_left_in_the_cursor(recorder: Recorder) -
     recorder.go()
 
 
+@pytest.mark.parametrize("kind", [MemorySink, Choosy])
+def test_what_stopped_a_delivery_is_said_once(
+    recorder: Recorder, kind: type[MemorySink], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whether the tracker says so, or what was asked of it cannot be found."""
+    recorder.tracker.faults.append(Fault.GONE)
+    recorder.follow(kind(recorder.tracker)).join(5.0)
+    cursor = recorder.store.load()
+    assert recorder.states == [Delivery.PARKED]
+    assert cursor is not None
+    assert caplog.messages == [f"memory: delivery stopped until this is mended: {cursor.error}"]
+
+
 def test_a_journal_that_is_gone_with_its_recorder_parks_without_a_word_in_the_cursor(recorder: Recorder) -> None:
     """There is nothing that a cursor could be of."""
     recorder.path.unlink()

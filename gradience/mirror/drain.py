@@ -4,7 +4,6 @@ A line is passed only when the tracker has taken it or it lies in the dead lette
 back-filling are this loop; an outage is a cursor that is behind.
 """
 
-import logging
 import math
 from collections.abc import Callable
 from enum import Enum
@@ -22,8 +21,6 @@ from gradience.mirror.pace import Endurance, Pace
 from gradience.mirror.sealed import Sealed
 from gradience.mirror.sink import Sink, Tracked
 from gradience.mirror.tail import Tail
-
-log = logging.getLogger("gradience.mirror")
 
 TRIES = 3  # a fault of no known kind is the batch's own when it comes this often in a row
 
@@ -54,7 +51,7 @@ def drain(
     """Deliver what the cursor has not passed; the caller holds the cursor's lock, and closes the sink.
 
     `from_start` delivers every line once more, whatever cursor and tracker remember. `progress` is called with the
-    number of the last line passed.
+    number of the last line passed. Why a delivery stopped is in the outcome, for the caller to say.
 
     Raises:
         TelemetryError: the journal cannot be read, or is not the one that was delivered before.
@@ -167,7 +164,7 @@ class _Drain:
         run = self._ledger.run(group)
         verdict = self._attempt(lambda: self._ledger.attach(group, self._sink.open(run)))
         if verdict is _Verdict.REFUSED:
-            self._park()
+            self._ledger.note(Delivery.PARKED, self._reason)
         self._open = group.run_id if verdict is _Verdict.ACCEPTED else None
         return verdict is _Verdict.ACCEPTED
 
@@ -216,7 +213,7 @@ class _Drain:
                 raise
             except TargetGoneError as gone:
                 self._reason = reason.of(gone)
-                self._park()
+                self._ledger.note(Delivery.PARKED, self._reason)
                 return _Verdict.HALTED
             except RejectedError as rejected:
                 self._reason = reason.of(rejected)
@@ -235,10 +232,6 @@ class _Drain:
         self._ledger.note(Delivery.UNAVAILABLE, self._reason)
         self._ledger.save()
         return self._endurance.failed(self._reason)
-
-    def _park(self) -> None:
-        log.error("%s: delivery stopped until this is mended: %s", self._sink.name, self._reason)
-        self._ledger.note(Delivery.PARKED, self._reason)
 
     def _moved(self, *, sent: int = 0, rejected: int = 0) -> None:
         self._count(sent=sent, rejected=rejected)

@@ -4,6 +4,7 @@ import logging
 import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
@@ -19,6 +20,8 @@ from gradience.mirror.sink import Sink
 from gradience.mirror.tail import Tail
 
 log = logging.getLogger("gradience.mirror")
+
+_STOPPED: Final = "%s: delivery stopped until this is mended: %s"
 
 
 def follow(spec: Spec, sink: Sink, store: CursorFile, vigil: Vigil) -> Delivery:
@@ -54,12 +57,14 @@ def _attempt(spec: Spec, sink: Sink, store: CursorFile, vigil: Vigil) -> Deliver
         if _may_come_back(spec.path, error, vigil):
             return None
         note(spec, sink, store, Delivery.PARKED, reason.of(error), replaced=isinstance(error, ReplacedError))
-        log.error("%s: delivery stopped until this is mended: %s", sink.name, reason.of(error))  # noqa: TRY400
+        log.error(_STOPPED, sink.name, reason.of(error))  # noqa: TRY400 - it says what to do; a trace would hide that
         return Delivery.PARKED
 
 
 def _deliver(spec: Spec, sink: Sink, store: CursorFile, vigil: Vigil) -> Delivery:
     outcome = drain(spec.path, sink, store, vigil.pace, progress=lambda _line: vigil.progressed())
+    if outcome.state is Delivery.PARKED:
+        log.error(_STOPPED, sink.name, outcome.error)
     done = outcome.state is Delivery.UP_TO_DATE and not vigil.stop()
     if done and vigil.look() is Presence.GONE and not vigil.is_ended():
         fail(spec.path, sink, store, vigil.pace)
