@@ -237,6 +237,7 @@ def test_an_early_checkpoint_of_the_run_is_not_advised_on(save_adapter: SaveAdap
     ("arguments", "code", "said"),
     [
         (["--log-to", "nowhere"], 1, "No sink named 'nowhere'"),
+        (["--log-to", "wandb", "--run", "https://wandb.ai/me/p/runs/1"], 1, "names no W&B run: give it as ID,"),
         (["--experiment", "x"], 2, "give --log-to as well"),
         (["--append", "a", "--telemetry", "b"], 2, "not both"),
         (["--fail-on", "eror"], 2, "no severity and no code"),
@@ -244,9 +245,9 @@ def test_an_early_checkpoint_of_the_run_is_not_advised_on(save_adapter: SaveAdap
     ],
 )
 def test_a_wrong_option_is_told_before_any_work(adapter: Path, arguments: list[str], code: int, said: str) -> None:
-    """Nothing on stdout; the line says what is wrong."""
+    """Nothing on stdout, no journal; the line says what is wrong."""
     result = _audit(adapter, *arguments)
-    assert (result.exit_code, result.stdout) == (code, "")
+    assert (result.exit_code, result.stdout, list(adapter.glob("*.jsonl"))) == (code, "", [])
     assert said in result.stderr
 
 

@@ -229,6 +229,14 @@ def test_an_option_that_the_sink_does_not_take_is_a_usage_error(place: Place) ->
     assert "the sink diary does not take --experiment" in result.stderr
 
 
+@pytest.mark.parametrize("more", [(), ("--follow",), ("--dry-run",)])
+def test_an_option_that_makes_no_sense_is_told_once(place: Place, more: tuple[str, ...]) -> None:
+    """Before any work, however many journals there are."""
+    result = gradience_("sync", str(place.journal), "--to", "wandb", "--run", "a/b/c/d", *more)
+    said = "Error: 'a/b/c/d' names no W&B run: give it as ID, PROJECT/ID or ENTITY/PROJECT/ID\n"
+    assert (result.exit_code, result.stdout, result.stderr) == (1, "", said)
+
+
 def test_a_terminal_sees_how_far_a_long_delivery_is(
     place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -74,7 +74,7 @@ def check(keeping: Keeping, *places: str) -> None:
 
     Raises:
         click.UsageError: they do not.
-        GradienceError: there is no such tracker.
+        GradienceError: there is no such tracker, or what is asked of it makes no sense.
     """
     if keeping.append and keeping.telemetry:
         raise click.UsageError("give --append or --telemetry, not both")
@@ -85,7 +85,8 @@ def check(keeping: Keeping, *places: str) -> None:
     if keeping.options and not keeping.log_to:
         there = "say that in the file" if keeping.sinks else "give --log-to as well"
         raise click.UsageError(f"{wishes.flags(keeping.options)} says where --log-to goes: {there}")
-    _ = wishes.listed(keeping.sinks) if keeping.sinks else keeping.wishes
+    for wish in wishes.listed(keeping.sinks) if keeping.sinks else keeping.wishes:
+        wish.sink()  # which contacts nobody, and refuses an option that makes no sense
 
 
 def journal(place: Fetched, keeping: Keeping) -> landing.Journal | None:

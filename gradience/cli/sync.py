@@ -85,6 +85,8 @@ def command(
         sys.exit(standing.status(_journals(places), state_dir, only, requests if file else (), as_json=as_json))
     if not requests:
         raise click.UsageError("Missing option '--to': name the tracker; `gradience sinks` lists them. Or --sinks FILE")
+    for request in requests:
+        request.sink()  # which contacts nobody, and refuses an option that makes no sense
     if follow:
         sys.exit(_follow(places, requests))
     journals = _journals(places)
