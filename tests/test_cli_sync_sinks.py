@@ -106,6 +106,19 @@ def test_every_mistake_of_the_file_has_a_line_of_its_own(place: Place) -> None:
     assert "it lists none" in gradience_("sync", place.journal, "--sinks", place.file).stderr
 
 
+@pytest.mark.parametrize("dry", [(), ("--dry-run",)])
+def test_what_is_wrong_with_a_journal_is_said_once(place: Place, dry: tuple[str, ...]) -> None:
+    """And not once for every sink, of which none can do anything about it."""
+    missing, other = place.journal.with_name("no.jsonl"), place.journal.with_name("notes.jsonl")
+    other.write_text("notes\n")
+    result = gradience_("sync", missing, other, "--sinks", place.file, *dry)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == (
+        f"Error: no such telemetry file: {missing}; check the path\n"
+        f"Error: cannot deliver {other}: it is not a telemetry file; name the .jsonl of a run\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [(["--log-to", SINK], "give --log-to or --sinks, not both"), (["--run", "x"], "say that in the file")],

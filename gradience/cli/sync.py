@@ -19,7 +19,7 @@ from gradience.mirror import child, environment, reason, registry, scrubbed
 from gradience.mirror.drain import Outcome
 from gradience.mirror.fleet import search
 from gradience.mirror.sink import Sink
-from gradience.mirror.sync import PATIENCE_S, sync
+from gradience.mirror.sync import PATIENCE_S, check, sync
 from gradience.mirror.watchdog import Watchdog
 from gradience.mirror.wish import Wish
 from gradience.report.plain import plain
@@ -89,15 +89,12 @@ def command(
         request.sink()  # which contacts nobody, and refuses an option that makes no sense
     if follow:
         sys.exit(_follow(places, requests))
-    journals = _journals(places)
-    if dry_run:
-        sys.exit(outcome.worst([standing.forecast(journals, request) for request in requests]))
-    if len(journals) > 1 and (who := _names_run(requests)):
+    found = _journals(places)
+    if len(found) > 1 and not dry_run and (who := _names_run(requests)):
         raise click.UsageError(f"{who} names one tracked run, and there are several journals: give one of them")
-    if len(journals) == len(requests) == 1:
-        sys.exit(_deliver(requests[0], journals[0]))
-    # Each tracker's library stays in processes of its own: one that hangs costs the others nothing.
-    sys.exit(outcome.worst([sweeping.sweep(journals, request) for request in requests if journals]))
+    journals = [path for path in found if _is_usable(path)]
+    code = 0 if len(journals) == len(found) else outcome.UNUSABLE
+    sys.exit(outcome.worst([code, *_codes(journals, requests, dry_run=dry_run)]))
 
 
 def _wanted(name: str | None, file: Path | None, options: Mapping[str, str], *, asked: bool) -> Sequence[Wish]:
@@ -122,6 +119,16 @@ def _journals(places: Sequence[Path]) -> tuple[Path, ...]:
     return found.journals
 
 
+def _is_usable(path: Path) -> bool:
+    """Whether there is a journal that can be read; what is wrong with it is said once, for every tracker."""
+    try:
+        check(path)
+    except GradienceError as error:
+        outcome.refuse(reason.of(error))
+        return False
+    return True
+
+
 def _follow(places: Sequence[Path], requests: Sequence[Request]) -> int:
     if requests[0].from_start:
         raise click.UsageError("--follow goes on where the tracker stands: do --from-start without it, once")
@@ -134,6 +141,16 @@ def _names_run(requests: Sequence[Request]) -> str | None:
     """What names a tracked run, if anything does."""
     naming = (one.wish for one in requests if "run" in one.wish.options)
     return next((f"`run` in {plain(wish.source)}" if wish.source else "--run" for wish in naming), None)
+
+
+def _codes(journals: Sequence[Path], requests: Sequence[Request], *, dry_run: bool) -> list[int]:
+    """Deliver to every tracker, or say what that would send; the exit code of each."""
+    if dry_run:
+        return [standing.forecast(journals, request) for request in requests]
+    if len(journals) == len(requests) == 1:
+        return [_deliver(requests[0], journals[0])]
+    # Each tracker's library stays in processes of its own: one that hangs costs the others nothing.
+    return [sweeping.sweep(journals, request) for request in requests if journals]
 
 
 def _deliver(request: Request, path: Path) -> int:

@@ -47,7 +47,7 @@ def sync(
     Raises:
         GradienceError: as `drain` raises; the file is no telemetry; or no folder for the cursor can be written.
     """
-    _check(path)
+    check(path)
     sink = memory.recall(path, sink, state_dir)
     store = CursorFile(path, sink.name, sink.target, state_dir)
     bounds = msgspec.structs.asdict(tempo)
@@ -69,6 +69,20 @@ def sync(
         let_go(sink)
 
 
+def check(path: Path) -> None:
+    """Refuse a file of something else, before anything is kept beside it.
+
+    Raises:
+        TelemetryError: it is no journal, or cannot be read.
+    """
+    line = None
+    for line in journal.read(path):
+        if parse(line):
+            return
+    if line is not None:
+        raise TelemetryError(f"cannot deliver {path}: it is not a telemetry file; name the .jsonl of a run")
+
+
 def _confirmed(outcome: Outcome, sink: Sink, store: CursorFile) -> Outcome:
     """The outcome of a drain that sent nothing, once the tracker has shown that the last run is still there.
 
@@ -86,16 +100,6 @@ def _confirmed(outcome: Outcome, sink: Sink, store: CursorFile) -> Outcome:
     except SinkError as error:
         log.debug("%s: not asked whether its runs are still there: %s", sink.name, reason.of(error))
     return outcome
-
-
-def _check(path: Path) -> None:
-    """Refuse a file of something else, before anything is kept beside it."""
-    line = None
-    for line in journal.read(path):
-        if parse(line):
-            return
-    if line is not None:
-        raise TelemetryError(f"cannot deliver {path}: it is not a telemetry file; name the .jsonl of a run")
 
 
 class _Queue:
