@@ -94,19 +94,20 @@ class WandbSink:
 
     @property
     def target(self) -> str:
-        """The server, or offline the directory; then `#run=...`, or `#` and the project where one was named."""
+        """The server, or offline the directory; then `#run=...` or `#project=...` where one was named."""
         if self._wish.run:
             return f"{self._place.address}#run={self._wish.run}"
         named = "/".join(filter(None, (self._place.entity, self._place.project)))
-        return f"{self._place.address}#{named}" if self._place.project else self._place.address
+        return f"{self._place.address}#project={named}" if self._place.project else self._place.address
 
     def at(self, target: str) -> "WandbSink | None":
         """The sink for a target of another one in the same place; None when a project or run was named here."""
-        address, _, named = target.partition("#")
-        if self._wish.run or self._place.project or address != self._place.address or not named:
+        address, _, choice = target.partition("#")
+        if self._wish.run or self._place.project or address != self._place.address or not choice:
             return None
-        if named.startswith("run="):
-            return self._with(run=named.removeprefix("run="))
+        kind, _, named = choice.partition("=")
+        if kind == "run":
+            return self._with(run=named)
         entity, _, project = named.rpartition("/")
         return self._with(project=project, entity=entity or None)
 

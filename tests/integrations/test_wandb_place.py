@@ -43,8 +43,8 @@ def test_a_broken_settings_file_says_nothing(tmp_path: Path) -> None:
 
 
 def test_a_target_shows_no_credentials_and_knows_a_server_by_one_name() -> None:
-    """The address without its user; W&B's own servers have several names, in several versions of wandb."""
-    assert WandbSink(base_url="https://me:secret@w.example.org/", project="p").target == f"{URL}#p"
+    """The address without its user, then what was named; W&B's own servers have several names, in several versions."""
+    assert WandbSink(base_url="https://me:secret@w.example.org/", project="p").target == f"{URL}#project=p"
     assert WandbSink(base_url="https://api.forge.coreweave.com").target == WandbSink().target == "https://api.wandb.ai"
     assert resolve(Wish(), {}, Path("/")).server is None  # wandb keeps logins by the name that it knows itself
 
@@ -52,18 +52,21 @@ def test_a_target_shows_no_credentials_and_knows_a_server_by_one_name() -> None:
 def test_offline_and_online_are_different_targets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A journal that was mirrored offline is mirrored anew, whole, into the run online."""
     monkeypatch.setenv("WANDB_MODE", "offline")
-    assert WandbSink(project="p", entity="e").target == f"{(tmp_path / 'wandb').as_uri()}#e/p"
-    assert WandbSink(project="p", entity="e", mode="online").target == "https://api.wandb.ai#e/p"
+    assert WandbSink(project="p", entity="e").target == f"{(tmp_path / 'wandb').as_uri()}#project=e/p"
+    assert WandbSink(project="p", entity="e", mode="online").target == "https://api.wandb.ai#project=e/p"
 
 
 def test_what_is_not_named_here_is_remembered() -> None:
     """The project of earlier deliveries to the same server is taken where nobody names another."""
     sink = WandbSink()
-    found = sink.at("https://api.wandb.ai#e/p")
+    found = sink.at("https://api.wandb.ai#project=e/p")
     assert found is not None
-    assert found.target == "https://api.wandb.ai#e/p"
-    assert sink.at("file:///elsewhere/wandb#p") is None
-    assert WandbSink(project="q").at("https://api.wandb.ai#e/p") is None
+    assert found.target == "https://api.wandb.ai#project=e/p"
+    named = sink.at("https://api.wandb.ai#run=p/1")
+    assert named is not None
+    assert named.target == "https://api.wandb.ai#run=p/1"
+    assert sink.at("file:///elsewhere/wandb#project=p") is None
+    assert WandbSink(project="q").at("https://api.wandb.ai#project=e/p") is None
 
 
 def test_a_mode_that_nothing_can_be_delivered_in_is_refused() -> None:
