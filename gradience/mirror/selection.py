@@ -61,8 +61,7 @@ class _Selection:
         return at
 
     def _is_chosen(self, record: Record) -> bool:
-        chosen, event = self._choice.events, record.event
-        name = event.event if isinstance(event, UnknownEvent) else event.name
+        chosen, name = self._choice.events, record.event.name
         return chosen is None or name in chosen or name in ALWAYS
 
 
