@@ -67,6 +67,15 @@ def test_a_run_that_is_tracked_already_stays_where_it_is(
     assert inhouse.is_home(sink, journal, "r")
 
 
+def test_where_another_sink_tracks_a_run_says_nothing(
+    journal: Path, tracker: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each has its own run; the live one is still free to be attached to."""
+    sync(journal, FolderSink(root=str(tracker)))
+    monkeypatch.setenv("HOME_RUN", "live")
+    assert inhouse.is_home(HomeSink(root=str(tracker)), journal, "r")
+
+
 def test_a_call_that_hangs_is_left_behind(journal: Path, tracker: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A tracker that does not answer costs a notebook the deadline, not the evening."""
     tracker.mkdir()

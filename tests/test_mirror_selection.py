@@ -72,9 +72,18 @@ def test_metrics_have_the_names_that_were_chosen(tmp_path: Path) -> None:
     assert "gradience.nonfinite.loss" not in view.batch_tags(later)
 
 
-def test_what_was_chosen_for_the_end_counts(tmp_path: Path) -> None:
-    """A person may know a tracker that needs longer."""
-    assert deliver(tmp_path, Choice(close_timeout_s=77.0)).closed_within == 77.0
+@pytest.mark.parametrize(("chosen", "seen"), [([], 0), (["of_a_later_version"], 1)])
+def test_a_choice_is_meant_as_it_stands(tmp_path: Path, chosen: list[str], seen: int) -> None:
+    """None of the events is not all of them; and one of a later version is chosen by its name as well."""
+    sink = deliver(tmp_path, Choice(events=chosen))
+    assert sink.events.count("of_a_later_version") == seen
+    assert len(sink.events) - sink.events.count(LEFT_OUT) == 2 + seen
+
+
+@pytest.mark.parametrize("chosen_s", [77.0, 0.0])
+def test_what_was_chosen_for_the_end_counts(tmp_path: Path, chosen_s: float) -> None:
+    """A person may know a tracker that needs longer, or want to wait for none."""
+    assert deliver(tmp_path, Choice(close_timeout_s=chosen_s)).closed_within == chosen_s
 
 
 def test_a_sink_without_a_choice_is_itself() -> None:
