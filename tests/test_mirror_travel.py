@@ -43,6 +43,8 @@ def batch(lines: Sequence[bytes], first: int, last: int) -> Batch:
         pytest.param([START, END, START, STEP], 3, 4, False, id="it was resumed"),
         pytest.param([START, END, STEP, AUDIT], 3, 4, False, id="training went on after its end"),
         pytest.param([START, STEP, AUDIT], 1, 3, False, id="it was killed"),
+        pytest.param([START, STEP, AUDIT], 3, 3, False, id="it was killed, and audited later"),
+        pytest.param([START, END, START], 1, 3, False, id="it is being resumed"),
     ],
 )
 def test_the_journal_travels_when_its_run_is_over(
@@ -51,6 +53,11 @@ def test_the_journal_travels_when_its_run_is_over(
     """Once per stop of the run and not for each batch: a long journal is not sent over and over."""
     path = samples.write(tmp_path / "run.jsonl", lines)
     assert travel.is_due(batch([line for line in lines if b"schema" in line], first, last), path) is due
+
+
+def test_a_journal_that_is_gone_is_due_all_the_same(tmp_path: Path) -> None:
+    """Packing it says what is wrong, once its run is over; else nobody would hear of it."""
+    assert travel.is_due(batch([START, STEP, END], 1, 3), tmp_path / "gone.jsonl")
 
 
 def test_a_copy_holds_what_was_delivered_and_nothing_else(tmp_path: Path) -> None:
@@ -71,10 +78,11 @@ def test_the_same_lines_make_the_same_bytes(tmp_path: Path) -> None:
     third.write_bytes(gzip.compress(first.read_bytes(), mtime=7))
     copies = []
     for path in (first, second, third):
-        packed = tmp_path / "packed"
+        packed = path.with_suffix(".packed")
         travel.pack(path, len(START + END), packed)
         copies.append(packed.read_bytes())
     assert len(set(copies)) == 1
+    assert copies[0][3:8] == bytes(5)  # of gzip: neither a name nor a time
 
 
 def test_packing_takes_little_memory(tmp_path: Path) -> None:
