@@ -49,6 +49,38 @@ def test_a_target_shows_no_credentials_and_knows_a_server_by_one_name() -> None:
     assert resolve(Wish(), {}, Path("/")).server is None  # wandb keeps logins by the name that it knows itself
 
 
+@pytest.mark.parametrize("url", [f"{URL}?api_key=secret", f"{URL}/#secret"])
+def test_a_target_shows_nothing_that_hides_behind_an_address(url: str) -> None:
+    """It is kept beside the journal, and shown."""
+    assert WandbSink(base_url=url).target == URL
+
+
+def test_the_folders_are_those_that_wandb_uses(tmp_path: Path) -> None:
+    """WANDB_DIR, there `.wandb` before `wandb`; and WANDB_CONFIG_DIR for the user's settings."""
+    _write(tmp_path / "settings-of-mine/settings", project="mine")
+    environ = {"WANDB_DIR": "runs", "WANDB_CONFIG_DIR": str(tmp_path / "settings-of-mine")}
+    found = resolve(Wish(), environ, tmp_path)
+    assert (found.directory, found.project) == (tmp_path / "runs/wandb", "mine")
+    (tmp_path / "runs/.wandb").mkdir(parents=True)
+    assert resolve(Wish(), environ, tmp_path).directory == tmp_path / "runs/.wandb"
+
+
+@pytest.mark.parametrize(
+    ("project", "experiment", "named"),
+    [
+        ("option", "journal", "option"),
+        (None, "journal", "journal"),
+        (None, None, "uncategorized"),
+        (None, 7, "uncategorized"),
+        (None, "a/b:c", "a_b_c"),
+        (None, "x" * 200, "x" * 128),
+    ],
+)
+def test_a_project_is_always_one_that_wandb_takes(project: str | None, experiment: object, named: str) -> None:
+    """Whatever a journal calls its experiment; a slash would lead to the entity of somebody else."""
+    assert resolve(Wish(project=project), {}, Path("/")).project_for(experiment) == named
+
+
 def test_offline_and_online_are_different_targets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A journal that was mirrored offline is mirrored anew, whole, into the run online."""
     monkeypatch.setenv("WANDB_MODE", "offline")
@@ -87,7 +119,7 @@ def test_only_what_there_is_can_be_uploaded() -> None:
         WandbSink(artifacts=("weights",))  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("run", ["a/b/c/d", "e/p/", "/r", "https://wandb.ai/e/p/runs/r"])
+@pytest.mark.parametrize("run", ["a/b/c/d", "e/p/", "/r", "r:v0", "https://wandb.ai/e/p/runs/r"])
 def test_what_cannot_name_a_run_is_refused(run: str) -> None:
     """With the three forms that can: a part too many would lead to the run of somebody else."""
     with pytest.raises(InputError, match="names no W&B run: give it as ID, PROJECT/ID or ENTITY/PROJECT/ID"):
