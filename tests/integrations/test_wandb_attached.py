@@ -5,11 +5,14 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from types import SimpleNamespace
+from typing import Any, Final
 
 import msgspec
 import pytest
 
+from gradience.errors import TargetGoneError
+from gradience.mirror.sink import Batch, Run
 from tests.integrations import wandb_files
 
 pytest.importorskip("wandb")
@@ -107,3 +110,19 @@ def test_the_users_run_receives_the_audit(trained: Trained, way: str) -> None:
     assert run.axes["gradience/train/loss"] == "gradience/step"
     assert list((trained.place / way).glob("wandb/*/files/gradience/audit.json"))
     assert f"{SINK}: run {way}" in trained.said
+
+
+def test_a_run_that_was_finished_meanwhile_receives_nothing(
+    run: Run, batch: Callable[..., Batch], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a notebook, say, where the next one may be live by now: neither is touched."""
+    from gradience_wandb.attached import Attached
+
+    live: Any = SimpleNamespace(id="u1", offline=True, disabled=False, summary={}, tags=(), notes="")
+    live.config = SimpleNamespace(as_dict=dict)
+    monkeypatch.setattr("wandb.run", live)
+    sink = Attached(live, run, ())
+    for now in (None, SimpleNamespace(id="u2", disabled=False)):
+        monkeypatch.setattr("wandb.run", now)
+        with pytest.raises(TargetGoneError, match="W&B run u1 was finished in this process"):
+            sink.deliver(batch({"event": "train_step", "step": 1, "loss": 1.0}))
