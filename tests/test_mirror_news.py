@@ -68,6 +68,14 @@ def test_the_place_of_this_run_is_said_once(desk: Desk, said: Said) -> None:
     assert said() == [("INFO", "memory: this run is at http://tracker/t1 (served by: tracker ui)")]
 
 
+def test_a_run_that_is_but_a_folder_is_said_with_what_uploads_it(desk: Desk, said: Said) -> None:
+    """Nobody can see it there."""
+    watcher = desk.news()
+    desk.change(runs={"r": Mark(started=0.0, tracked="t1", url="file:///t", upload="carry t1")})
+    watcher.look()
+    assert said() == [("INFO", "memory: this run is at file:///t (once online: carry t1)")]
+
+
 def test_an_outage_is_said_once_a_minute_and_its_end_once(
     desk: Desk, said: Said, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -46,9 +46,9 @@ def talk(text: str) -> None:
 
 
 def place(tracked: Tracked) -> str:
-    """Where a tracked run is to be seen; a second line tells how, where nothing serves the tracker's pages yet."""
+    """Where a tracked run is to be seen; a second line tells what to do for it, where it cannot be seen there yet."""
     first = plain(f"run {tracked.id}  {tracked.url or ''}").rstrip()
-    return f"{first}\n    served by: {plain(tracked.viewer)}" if tracked.url and tracked.viewer else first
+    return f"{first}\n    {plain(tracked.hint)}" if tracked.hint else first
 
 
 def enforce(found: Iterable[Recommendation], bar: str | None) -> None:

@@ -40,6 +40,7 @@ class Mark(msgspec.Struct, frozen=True, kw_only=True):
     tracked: str | None = None
     url: str | None = None
     viewer: str | None = None
+    upload: str | None = None
     line: int = 0
     history: History = History()
 
@@ -73,7 +74,7 @@ class Cursor(msgspec.Struct, frozen=True, kw_only=True):
     def tracked(self) -> dict[str, Tracked]:
         """The tracked runs, by the run_id that each mirrors."""
         return {
-            run_id: Tracked(id=mark.tracked, url=mark.url, viewer=mark.viewer)
+            run_id: Tracked(id=mark.tracked, url=mark.url, viewer=mark.viewer, upload=mark.upload)
             for run_id, mark in self.runs.items()
             if mark.tracked is not None
         }

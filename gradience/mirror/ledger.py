@@ -70,8 +70,8 @@ class Ledger:
         """
         mark = self._mark(group)
         line = mark.line if self.cursor.from_start else self._agreed(group.run_id, mark, tracked)
-        found = msgspec.structs.replace(mark, tracked=tracked.id, url=tracked.url, viewer=tracked.viewer, line=line)
-        self._put(group.run_id, found)
+        seen = {"url": tracked.url, "viewer": tracked.viewer, "upload": tracked.upload}
+        self._put(group.run_id, msgspec.structs.replace(mark, tracked=tracked.id, line=line, **seen))
 
     def abandoned(self, group: Group) -> list[Run]:
         """Tracked runs without an end that are over, as the group shows: the one recorder of a file began another."""

@@ -47,7 +47,15 @@ class Tracked(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     url: str | None = None
     viewer: str | None = None  # the command that makes `url` answer, where nothing serves the tracker by itself
+    upload: str | None = None  # the command that brings it to the tracker's server, where `url` is but a folder here
     position: Position | None = None  # as the tracker itself remembers it, for a journal that lost its cursor
+
+    @property
+    def hint(self) -> str | None:
+        """What to do before the run can be seen as `url` promises, if anything."""
+        if self.url and self.viewer:
+            return f"served by: {self.viewer}"
+        return f"once online: {self.upload}" if self.url and self.upload else None
 
 
 class Batch(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,8 +11,8 @@ from gradience.errors import ExtraMissingError, TargetGoneError
 from gradience.mirror.artifacts import DEFAULT, Kind, chosen
 from gradience.mirror.sink import Batch, Run, Tracked
 from gradience.vnext.types import RunStatus
-from gradience_wandb import active, place
-from gradience_wandb.place import DISABLED, Wish
+from gradience_wandb import active, onward, place
+from gradience_wandb.place import DISABLED, OFFLINE, Wish
 
 if TYPE_CHECKING:
     from gradience_wandb.attached import Attached
@@ -152,7 +152,8 @@ class WandbSink:
         self._let_go()
         self._core = self._core or Core(self._place)
         self._session = locate.session(self._core, self._place, self._wish, run, self._artifacts)
-        return self._session.tracked
+        upload = onward.command(self._place, self._wish, run) if self._place.mode == OFFLINE else None
+        return msgspec.structs.replace(self._session.tracked, upload=upload)
 
     def deliver(self, batch: Batch) -> None:
         """Write the batch and its position, and wait until they can be read back."""

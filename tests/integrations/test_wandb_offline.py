@@ -47,6 +47,13 @@ def test_the_sink_keeps_the_contract(wandb_home: Path) -> None:
     assert len(wandb_files.logs(wandb_home)) == 1
 
 
+def test_the_run_is_a_folder_and_a_command_that_takes_it_online(wandb_home: Path, run: Run) -> None:
+    """Also in what a cursor remembers of it, for `sync --status`."""
+    tracked = WandbSink(project="p").open(run)
+    assert tracked.url == f"file://{wandb_home}/wandb"
+    assert tracked.hint == f"once online: WANDB_MODE=online gradience sync {run.journal} --to wandb --project p"
+
+
 def test_a_line_is_a_row_at_its_number_over_the_step_of_training(wandb_home: Path, run: Run, batch: MakeBatch) -> None:
     """With the time of the event, whatever its step is: steps that go back, as after a resume, are all there."""
     _deliver(run, batch(START, _step(10, loss=2.0), _step(20, loss=1.0), _step(10, loss=1.5)))

@@ -72,8 +72,8 @@ class News:
         if tracked is None or tracked.id == self._said:
             return
         self._said = tracked.id
-        served = f" (served by: {tracked.viewer})" if tracked.url and tracked.viewer else ""
-        log.info("%s: this run is at %s%s", self.name, tracked.url or tracked.id, served)
+        hint = f" ({tracked.hint})" if tracked.hint else ""
+        log.info("%s: this run is at %s%s", self.name, tracked.url or tracked.id, hint)
 
     def _say_parked(self, cursor: Cursor) -> None:
         text = "%s: delivery has stopped until this is mended: %s. The recording goes on; then catch up with: %s"
