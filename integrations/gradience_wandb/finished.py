@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, Final
 
+from gradience.errors import TargetGoneError
 from gradience.mirror import audits
 from gradience.mirror.audits import Audit
 from gradience.mirror.sink import Batch, Run, Tracked
@@ -38,9 +39,10 @@ class Finished:
         """Add what a batch brings; the position goes after everything that must not be missed."""
         what = f"Adding lines {batch.records[0].line} to {batch.records[-1].line} to W&B run {self.tracked.id}"
         with translated(what), self._core.bounded(DELIVER_S, what):
-            found = self._look()
+            found = self._over()
             given = guest.gift(batch, known(found), self._audit, self._kinds)
             _upload(found, given.files)
+            self._over()  # uploads may have taken long
             found.summary.update(given.summary)
             found.tags, found.notes = list(given.tags), given.notes
             found.config[ROOT] = given.ours
@@ -49,6 +51,17 @@ class Finished:
 
     def close(self, status: RunStatus | None, timeout_s: float) -> None:
         """Nothing is held, and how the run ended is not ours to say."""
+
+    def _over(self) -> ApiRun:
+        """The run as it is.
+
+        Raises:
+            TargetGoneError: its owner has resumed it meanwhile, and what we write would replace what it says now.
+        """
+        found = self._look()
+        if not known(found).is_over:
+            raise TargetGoneError(f"W&B run {self.tracked.id} goes on again: deliver once more when it is over.")
+        return found
 
 
 def _upload(found: ApiRun, files: dict[str, str]) -> None:

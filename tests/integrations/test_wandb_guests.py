@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from gradience_wandb import WandbSink
 
+from gradience.errors import TargetGoneError
+from gradience.mirror.sink import Batch, Run
 from tests.integrations.wandb_double import faults, server
 from tests.integrations.wandb_double.held import TrackedRun
 from tests.integrations.wandb_double.server import Server
@@ -19,6 +22,7 @@ pytestmark = pytest.mark.slow
 
 SINK: Final = "gradience_wandb.sink:WandbSink"
 SaveAdapter = Callable[..., Path]
+MakeBatch = Callable[..., Batch]
 
 
 @pytest.fixture
@@ -112,6 +116,27 @@ def test_a_run_that_goes_on_elsewhere_is_left_alone(tracker: Server, adapter: Pa
     assert ours.settings["gradience"]["of_run"] == "me/huggingface/u1"
     assert ours.summary["gradience"]["verdict"] == "review"
     assert ours.state == "finished"
+
+
+def test_a_run_that_was_resumed_meanwhile_is_left_alone(
+    tracker: Server, run: Run, batch: MakeBatch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between two batches: it loses nothing of what it says then, and what was missing comes once it is over."""
+    for key, value in tracker.env(tmp_path).items():
+        monkeypatch.setenv(key, value)
+    theirs = _theirs(tracker, "u1", tmp_path)
+    audit = {"event": "metrics", "kind": "lora_audit", "step": 1, "metrics": {"utilization_mean": 0.5}}
+    sink = WandbSink(run="me/huggingface/u1")
+    sink.open(run)
+    theirs.become("running")
+    before = (theirs.summary, theirs.tags, theirs.settings, theirs.files)
+    with pytest.raises(TargetGoneError, match="W&B run me/huggingface/u1 goes on again: deliver once more when"):
+        sink.deliver(batch(audit))
+    assert (theirs.summary, theirs.tags, theirs.settings, theirs.files) == before
+    theirs.become("finished")
+    sink.deliver(batch(audit))
+    sink.close(None, 5)
+    assert theirs.summary["lora_audit/utilization_mean"] == 0.5
 
 
 def test_a_run_that_may_not_be_changed_is_said_at_once(tracker: Server, adapter: Path) -> None:
