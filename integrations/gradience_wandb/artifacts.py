@@ -13,6 +13,7 @@ import wandb
 from gradience.mirror import artifacts, travel
 from gradience.mirror.audits import AUDIT_FILE, REPORT_FILE, Publication
 from gradience.mirror.sink import Batch
+from gradience_wandb.contents import TABLE
 
 log = logging.getLogger("gradience.wandb")
 
@@ -66,6 +67,13 @@ def table(columns: Mapping[str, list[Any]]) -> wandb.Table:
     """The modules of an audit, one in a row."""
     rows = [list(row) for row in zip(*columns.values(), strict=True)]
     return wandb.Table(columns=list(columns), data=rows, allow_mixed_types=True)
+
+
+def tables(summary: Mapping[str, Any]) -> tuple[str, ...]:
+    """The files of the tables of ours that a run's last values refer to."""
+    told = summary.get(TABLE)
+    path = str(told.get("path")) if isinstance(told, Mapping) else ""
+    return (path,) if _NUMBERED.search(path) else ()
 
 
 def upload_again(live: Any, key: str, columns: Mapping[str, list[Any]]) -> None:

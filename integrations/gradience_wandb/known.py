@@ -22,6 +22,7 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
     tags: tuple[str, ...] = ()
     notes: str = ""
     state: str | None = None  # None where nothing tells, as offline
+    has_files: bool = True  # those that its last values refer to; where nothing tells, they are beside it
 
     @property
     def cursor(self) -> str:

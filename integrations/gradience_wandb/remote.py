@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 import wandb
 
 from gradience.errors import TargetGoneError, UnavailableError
-from gradience_wandb import faults
+from gradience_wandb import artifacts, faults
 from gradience_wandb.core import Core
 from gradience_wandb.faults import translated
 from gradience_wandb.known import NO_ROW, ROOT, Expected, Known
@@ -46,7 +47,11 @@ class Remote:
         if found is None and self._was_there:
             raise TargetGoneError(f"W&B run {self.path} was deleted: name another with --run.")
         self._was_there = found is not None
-        return known(found) if found is not None else None
+        if found is None:
+            return None
+        return msgspec.structs.replace(
+            known(found), has_files=_has_files(found, artifacts.tables(found.summary_metrics))
+        )
 
     def confirm(self, expected: Expected, live: Any) -> str | None:
         """Wait until the server gives back what was delivered; why it did not in time, or None.

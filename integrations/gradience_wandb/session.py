@@ -82,7 +82,8 @@ class Session:
         self._audit: Audit | None = None
         self._rejected: Position | None = None
         self._media: tuple[str, ...] = ()
-        position = self._known.position if self._known.is_settled else None
+        is_whole = self._known.is_settled and self._known.has_files  # whoever wrote it may have been killed before
+        position = self._known.position if is_whole else None
         self._held = position  # what an attempt that failed has left there may lack files and tags
         self.tracked = Tracked(id=memory.path, url=memory.url, position=position)
 

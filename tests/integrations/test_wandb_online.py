@@ -180,6 +180,25 @@ def test_a_table_whose_file_was_refused_comes_again(
     assert _steps(server) == {1: 1, 2: 1}
 
 
+def test_a_table_whose_file_never_came_is_no_delivered_audit(server: Server, run: Run, batch: MakeBatch) -> None:
+    """Whoever sent its row and the position may have been killed then: the next sink uploads the file."""
+    metrics = {"modules": {"name": ["a"], "r": [8]}}
+    lines = batch({"event": "metrics", "kind": "lora_audit", "step": 1, "metrics": metrics}, _step(1))
+    positions = []
+    for _ in range(3):
+        sink = WandbSink(project="p", artifacts=["telemetry"])
+        positions.append(sink.open(run).position)
+        sink.deliver(lines)
+        sink.close(None, 5)
+        found = server.runs["run-1"]
+        (row,) = found.rows[1]
+        assert row["lora_audit/modules"]["path"] in found.files
+        if len(positions) == 1:
+            found.files = {}
+    assert positions == [None, None, lines.position]
+    assert _steps(server) == {1: 1, 2: 1}
+
+
 def test_a_deleted_run_is_no_place_for_a_new_one(server: Server, sink: WandbSink, run: Run, batch: MakeBatch) -> None:
     """Its id cannot be used again, and a new run would lack what went to the old one."""
     sink.deliver(batch(START))
