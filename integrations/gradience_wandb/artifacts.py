@@ -39,7 +39,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
 
     def audit(self, found: Publication, run_id: str) -> wandb.Artifact:
         """The files of an audit; each audit of a run is a version of one artifact."""
-        made = wandb.Artifact(f"gradience-audit-{run_id}", type="gradience-audit")
+        made = wandb.Artifact(audit_name(run_id), type="gradience-audit")
         texts = {artifacts.AUDIT: found.document, artifacts.REPORT: found.note}
         for kind, name in _AUDIT.items():
             if kind in self.kinds:
@@ -61,6 +61,11 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
             log.info("%s, %.1f kB: lines 1 to %d of %s", name, packed.stat().st_size / 1e3, last.line, self.journal)
             made.add_file(str(packed), name)  # which takes a copy
         return made
+
+
+def audit_name(run_id: str) -> str:
+    """What the artifact with the files of a run's audits is called."""
+    return f"gradience-audit-{run_id}"
 
 
 def table(columns: Mapping[str, list[Any]]) -> wandb.Table:

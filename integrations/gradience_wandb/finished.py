@@ -13,7 +13,7 @@ from gradience.mirror import audits
 from gradience.mirror.audits import Audit
 from gradience.mirror.sink import Batch, Run, Tracked
 from gradience.vnext.types import RunStatus
-from gradience_wandb import guest
+from gradience_wandb import guest, published
 from gradience_wandb.core import Core
 from gradience_wandb.faults import translated
 from gradience_wandb.known import ROOT
@@ -40,7 +40,7 @@ class Finished:
         what = f"Adding lines {batch.records[0].line} to {batch.records[-1].line} to W&B run {self.tracked.id}"
         with translated(what), self._core.bounded(DELIVER_S, what):
             found = self._over()
-            given = guest.gift(batch, known(found), self._audit, self._kinds)
+            given = guest.gift(batch, known(found), self._audit, self._kinds, lambda: _published(found))
             _upload(found, given.files)
             self._over()  # uploads may have taken long
             found.summary.update(given.summary)
@@ -62,6 +62,10 @@ class Finished:
         if not known(found).is_over:
             raise TargetGoneError(f"W&B run {self.tracked.id} goes on again: deliver once more when it is over.")
         return found
+
+
+def _published(found: ApiRun) -> list[Audit]:
+    return published.fetched(lambda: found.files(names=[guest.AUDIT_FILE]))
 
 
 def _upload(found: ApiRun, files: dict[str, str]) -> None:

@@ -13,6 +13,8 @@ from typing import Any, Final
 import wandb
 from wandb.proto.wandb_internal_pb2 import Record  # type: ignore[attr-defined]
 
+from gradience.mirror.audits import AUDIT_FILE, Audit
+from gradience_wandb import artifacts, published
 from gradience_wandb.core import Core
 from gradience_wandb.known import NO_ROW, ROOT, Expected, Known
 from gradience_wandb.transactions import Log
@@ -75,6 +77,18 @@ class Fragments:
 
     def settle(self, made: wandb.Artifact, timeout_s: int) -> None:
         """Nothing to wait for: `wandb sync` uploads it, from where W&B keeps it meanwhile."""
+
+    def published(self) -> list[Audit]:
+        """The audits whose files are kept for `wandb sync`."""
+        return published.kept(self._staged(artifacts.audit_name(self.id), AUDIT_FILE))
+
+    def _staged(self, artifact: str, name: str) -> Iterator[Path]:
+        for path in self.logs():
+            for payload in Log(path).payloads():
+                record = Record.FromString(payload)
+                if record.artifact.name == artifact:
+                    files = record.artifact.manifest.contents
+                    yield from (Path(file.local_path) for file in files if file.path == name)
 
 
 class _Reading:

@@ -5,7 +5,7 @@ alerts. What a person wrote stays: tags are added, a note is only put where none
 ours, and files have a folder.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, Final
 
 import msgspec
@@ -19,7 +19,8 @@ from gradience_wandb import contents
 from gradience_wandb.known import ROOT, Known
 
 _RUNS_OWN: Final = ("run_id", "cursor", "status")  # what a run of ours has of its own journal in its summary
-_FILES: Final = {artifacts.AUDIT: audits.AUDIT_FILE, artifacts.REPORT: audits.REPORT_FILE}
+AUDIT_FILE: Final = f"{ROOT}/{audits.AUDIT_FILE}"
+_FILES: Final = {artifacts.AUDIT: AUDIT_FILE, artifacts.REPORT: f"{ROOT}/{audits.REPORT_FILE}"}
 
 
 class Gift(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,11 +33,20 @@ class Gift(msgspec.Struct, frozen=True, kw_only=True):
     files: dict[str, str]
 
 
-def gift(batch: Batch, known: Known, earlier: Audit | None, kinds: Collection[str]) -> Gift:
-    """What a batch brings to a run. `earlier` is an audit whose advice may only come now."""
+def gift(
+    batch: Batch,
+    known: Known,
+    earlier: Audit | None,
+    kinds: Collection[str],
+    published: Callable[[], Iterable[Audit]] = lambda: (),
+) -> Gift:
+    """What a batch brings to a run.
+
+    `earlier` is an audit whose advice may only come now; `published` reads back those that the run holds.
+    """
     batch = contents.with_standing_advice(batch, known)
     found = contents.contents(batch, msgspec.structs.replace(known, config={}))
-    publication = audits.publication(batch, earlier)
+    publication = audits.publication(batch, earlier, published)
     note = publication.note if publication and _may_note(known) else None
     told = {key: value for key, value in found.told.items() if key not in _RUNS_OWN}
     kept = {key: value for key, value in known.told.items() if key in _RUNS_OWN}
@@ -96,7 +106,7 @@ def _is_outdated(record: Record, batch: Batch) -> bool:
 
 def _files(publication: Publication, kinds: Collection[str]) -> dict[str, str]:
     texts = {artifacts.AUDIT: publication.document, artifacts.REPORT: publication.note}
-    return {f"{ROOT}/{name}": texts[part] for part, name in _FILES.items() if part in kinds}
+    return {name: texts[part] for part, name in _FILES.items() if part in kinds}
 
 
 def _may_note(known: Known) -> bool:

@@ -11,7 +11,8 @@ import msgspec
 import wandb
 
 from gradience.errors import TargetGoneError, UnavailableError
-from gradience_wandb import artifacts, faults
+from gradience.mirror.audits import AUDIT_FILE, Audit
+from gradience_wandb import artifacts, faults, published
 from gradience_wandb.core import Core
 from gradience_wandb.faults import translated
 from gradience_wandb.known import NO_ROW, ROOT, Expected, Known
@@ -83,6 +84,11 @@ class Remote:
     def settle(self, made: wandb.Artifact, timeout_s: int) -> None:
         """Wait until an artifact is on the server."""
         made.wait(timeout=timeout_s)
+
+    def published(self) -> list[Audit]:
+        """The audit whose files the run has."""
+        name = f"{self.path.rpartition('/')[0]}/{artifacts.audit_name(self.id)}:latest"
+        return published.fetched(lambda: self._core.api().artifact(name).files(names=[AUDIT_FILE]))
 
     def _lacks(self, expected: Expected) -> str | None:
         """Why the server does not give it back; one that does not answer may do so soon."""

@@ -61,6 +61,9 @@ class Memory(Protocol):
     def settle(self, made: wandb.Artifact, timeout_s: int) -> None:
         """Wait until the files of an artifact are where they should be."""
 
+    def published(self) -> list[Audit]:
+        """The audit whose files the run has."""
+
 
 class Session:
     """The tracked run of one `run_id`, made by us.
@@ -209,7 +212,7 @@ class Session:
         """Put an audit's files and note and the journal on the run, once; what is to be told about them."""
         if batch.records[-1].line <= self._logged:
             return {}
-        found = audits.publication(batch, self._audit) if audits.brings(batch) else None
+        found = audits.publication(batch, self._audit, self._memory.published) if audits.brings(batch) else None
         made: list[Callable[[], wandb.Artifact]] = []
         if found is not None and self._wanted.has_audit:
             made.append(partial(self._wanted.audit, found, self._memory.id))

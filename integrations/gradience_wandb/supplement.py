@@ -17,7 +17,7 @@ from gradience.mirror import audits
 from gradience.mirror.audits import Audit
 from gradience.mirror.sink import Batch, Run, Tracked
 from gradience.vnext.types import RunStatus
-from gradience_wandb import guest, recorded, transactions
+from gradience_wandb import guest, published, recorded, transactions
 from gradience_wandb.faults import translated
 from gradience_wandb.known import ROOT, Known
 from gradience_wandb.recorded import Recorded
@@ -47,7 +47,7 @@ class Supplement:
 
     def _write(self, batch: Batch) -> None:
         found = self._look()
-        given = guest.gift(batch, _known(found), self._audit, self._kinds)
+        given = guest.gift(batch, _known(found), self._audit, self._kinds, self._published)
         folder = self._folder(found)
         for name, text in given.files.items():
             path = folder / "files" / name
@@ -62,6 +62,9 @@ class Supplement:
         if found is None:
             raise RuntimeError(f"{self._folders[-1]} has lost its records")
         return found
+
+    def _published(self) -> list[Audit]:
+        return published.kept(folder / "files" / guest.AUDIT_FILE for folder in self._folders)
 
     def _folder(self, found: Recorded) -> Path:
         """The directory that we write to: the last one if it is ours and was not uploaded, else a new one."""

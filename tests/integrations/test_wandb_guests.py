@@ -139,6 +139,25 @@ def test_a_run_that_was_resumed_meanwhile_is_left_alone(
     assert theirs.summary["lora_audit/utilization_mean"] == 0.5
 
 
+def test_advice_that_comes_in_a_later_process_has_the_files_of_its_audit(
+    tracker: Server, run: Run, batch: MakeBatch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The audit is read back from the run that it was put on."""
+    for key, value in tracker.env(tmp_path).items():
+        monkeypatch.setenv(key, value)
+    theirs = _theirs(tracker, "u1", tmp_path)
+    audit = {"event": "metrics", "kind": "lora_audit", "step": 1, "metrics": {"adapter": {"fingerprint": "f"}}}
+    advice = {"event": "recommendation", "step": 1, "recommendations": [], "verdict": "ok", "adapter": "f"}
+    for lines in (batch(audit), batch(advice, first=2)):
+        sink = WandbSink(run="me/huggingface/u1")
+        sink.open(run)
+        sink.deliver(lines)
+        sink.close(None, 5)
+    document = json.loads(theirs.files["gradience/audit.json"])
+    assert (document["adapter"], document["advice"]["verdict"]) == ({"fingerprint": "f"}, "ok")
+    assert theirs.files["gradience/report.md"].startswith(b"**Verdict: ok**")
+
+
 def test_a_run_that_may_not_be_changed_is_said_at_once(tracker: Server, adapter: Path) -> None:
     """What only a person can mend is not tried until the deadline; later the same command does it."""
     theirs = _theirs(tracker, "u1", adapter.parent)

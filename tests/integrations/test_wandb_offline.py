@@ -157,7 +157,7 @@ def test_many_lines_arrive_each_once(wandb_home: Path, run: Run) -> None:
 def test_an_audit_is_a_table_an_artifact_and_a_note(
     wandb_home: Path, run: Run, batch: MakeBatch, make_record: Callable[..., AuditRecord]
 ) -> None:
-    """Once, however often it is delivered; the verdict of a newer one takes the place of the older one's tags."""
+    """Once, however often it is delivered; newer advice takes the place of what the older one left."""
     record = make_record({f"{layer}.q_proj": [3.0, 1.0, *[0.01] * 14] for layer in range(4)})
     told = advise(record)
     audit = {"event": "metrics", "step": 5, "kind": "lora_audit", "metrics": audit_event.metrics(record, told)}
@@ -166,7 +166,20 @@ def test_an_audit_is_a_table_an_artifact_and_a_note(
     _deliver(run, lines)
     _deliver(run, lines, batch({"event": "recommendation", "step": 6, "recommendations": [], "verdict": "ok"}, first=3))
     found = wandb_files.read(wandb_home)
-    assert [name.partition("-")[0] for name in found.artifacts] == ["gradience", "run"]  # W&B makes one of the table
+    named = [name.partition("-")[0] for name in found.artifacts]
+    assert named == ["gradience", "run", "gradience"]  # W&B makes one of the table; the newer advice is in the last
     assert found.values("lora_audit/modules.nrows") == {1: 4}
     assert found.values("lora_audit/rank_waste")[1] > 0.5
-    assert (found.notes.partition(" (")[0], found.tags) == ("**Verdict: review**", ["gradience:ok"])
+    assert (found.notes.partition(" (")[0], found.tags) == ("**Verdict: ok**", ["gradience:ok"])
+
+
+def test_advice_that_comes_in_a_later_process_has_the_files_of_its_audit(
+    wandb_home: Path, run: Run, batch: MakeBatch
+) -> None:
+    """The audit is read back from where W&B keeps it for `wandb sync`."""
+    metrics = {"utilization_mean": 0.5, "adapter": {"fingerprint": "f"}}
+    _deliver(run, batch({"event": "metrics", "step": 5, "kind": "lora_audit", "metrics": metrics}))
+    advice = {"event": "recommendation", "step": 5, "recommendations": [], "verdict": "ok", "adapter": "f"}
+    _deliver(run, batch(advice, first=2))
+    found = wandb_files.read(wandb_home)
+    assert (found.artifacts, found.notes[:15]) == (["gradience-audit-run-1"] * 2, "**Verdict: ok**")

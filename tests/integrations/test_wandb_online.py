@@ -1,5 +1,7 @@
 """Tests of `gradience_wandb` online: a real wandb-core against the loopback server, with what goes wrong on the way."""
 
+import base64
+import json
 import os
 import pty
 import signal
@@ -197,6 +199,26 @@ def test_a_table_whose_file_never_came_is_no_delivered_audit(server: Server, run
             found.files = {}
     assert positions == [None, None, lines.position]
     assert _steps(server) == {1: 1, 2: 1}
+
+
+def test_advice_that_comes_in_a_later_process_has_the_files_of_its_audit(
+    server: Server, run: Run, batch: MakeBatch
+) -> None:
+    """The audit is read back from its artifact, whose next version has both."""
+    metrics = {"utilization_mean": 0.5, "adapter": {"fingerprint": "f"}}
+    audit = {"event": "metrics", "kind": "lora_audit", "step": 1, "metrics": metrics}
+    advice = {"event": "recommendation", "step": 1, "recommendations": [], "verdict": "ok", "adapter": "f"}
+    for lines in (batch(audit), batch(advice, first=2)):
+        sink = WandbSink(project="p")
+        sink.open(run)
+        sink.deliver(lines)
+        sink.close(None, 5)
+    first, second = [one for one in server.held.artifacts if one.type == "gradience-audit"]
+    assert list(second.contents) == list(first.contents) == ["audit.json", "report.md"]
+    digest = base64.b64decode(second.contents["audit.json"]["digest"]).hex()
+    document = json.loads(server.held.blobs[digest])
+    assert (document["utilization_mean"], document["advice"]["verdict"]) == (0.5, "ok")
+    assert str(server.runs["run-1"].notes).startswith("**Verdict: ok**")
 
 
 def test_a_deleted_run_is_no_place_for_a_new_one(server: Server, sink: WandbSink, run: Run, batch: MakeBatch) -> None:

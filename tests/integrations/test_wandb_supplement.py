@@ -1,5 +1,6 @@
 """Audits of runs that were recorded offline, as `wandb sync` brings them to the loopback double."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -7,7 +8,9 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from gradience_wandb import WandbSink
 
+from gradience.mirror.sink import Batch, Run
 from gradience.vnext.telemetry import TelemetryWriter
 from tests.integrations.wandb_double import server
 from tests.integrations.wandb_double.server import Server
@@ -17,6 +20,7 @@ pytestmark = pytest.mark.slow
 
 SINK: Final = "gradience_wandb.sink:WandbSink"
 SaveAdapter = Callable[..., Path]
+MakeBatch = Callable[..., Batch]
 OFFLINE: Final = {"WANDB_MODE": "offline"}
 USERS: Final = """
 import sys, wandb
@@ -95,6 +99,24 @@ def test_a_run_of_the_users_receives_the_audit(tracker: Server, adapter: Path, s
     assert list(tracker.runs) == ["u1"]
     assert "W&B run u1 was uploaded from" in _audit(tracker, save_adapter(adapter, needed=3), **OFFLINE)
     assert len(_folders(place)) == 2
+
+
+def test_advice_that_comes_in_a_later_process_has_the_files_of_its_audit(
+    tracker: Server, run: Run, batch: MakeBatch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The audit is read back from the directory that it was put into."""
+    _python(tracker, tmp_path, "-c", USERS, "ends", **OFFLINE)
+    for key, value in tracker.env(tmp_path).items():
+        monkeypatch.setenv(key, value)
+    audit = {"event": "metrics", "kind": "lora_audit", "step": 1, "metrics": {"adapter": {"fingerprint": "f"}}}
+    advice = {"event": "recommendation", "step": 1, "recommendations": [], "verdict": "ok", "adapter": "f"}
+    for lines in (batch(audit), batch(advice, first=2)):
+        sink = WandbSink(run="me/sft/u1", mode="offline")
+        sink.open(run)
+        sink.deliver(lines)
+        sink.close(None, 5)
+    document = json.loads((_folders(tmp_path)[-1] / "files" / "gradience" / "audit.json").read_text())
+    assert (document["adapter"], document["advice"]["verdict"]) == ({"fingerprint": "f"}, "ok")
 
 
 def test_a_run_without_an_end_gets_one_beside_it(tracker: Server, adapter: Path) -> None:

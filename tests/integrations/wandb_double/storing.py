@@ -4,9 +4,12 @@ import base64
 import hashlib
 import json
 from collections.abc import Mapping
+from typing import Final
 
 from tests.integrations.wandb_double.answer import WHEN, Answer, Data, RefusedError, Variables, page
 from tests.integrations.wandb_double.held import Artifact, Held
+
+_UNTOLD: Final = {"storagePath": None, "digest": None, "md5": None}  # of a file
 
 
 class Storing:
@@ -32,6 +35,7 @@ class Storing:
             "ArtifactType": self._type,
             "ArtifactMembershipByName": self._membership,
             "GetArtifactMembershipFileUrls": self._addresses,
+            "ArtifactMembershipFiles": self._addresses,
             "RunOutputArtifacts": self._logged,
             "FetchArtifactManifest": lambda said: {"artifact": {"currentManifest": self._readable(said["id"])}},
             "ArtifactManifest": lambda said: {"artifact": {"currentManifest": self._readable(said["artifact_id"])}},
@@ -123,9 +127,10 @@ class Storing:
         found = self._named({**said, "name": f"{said['collection']}:{said['alias']}"})
         contents = found.contents if found is not None else {}
         files: list[Data] = []
-        for name, file in contents.items():
-            address = f"{self._address}/blob/{base64.b64decode(file['digest']).hex()}"
-            files.append({"__typename": "File", "name": name, "directUrl": address})
+        for name in said.get("fileNames") or contents:
+            address = f"{self._address}/blob/{base64.b64decode(contents[name]['digest']).hex()}"
+            told = {"id": name, "name": name, "url": address, "directUrl": address, "sizeBytes": contents[name]["size"]}
+            files.append({"__typename": "File", **told, "mimetype": "", "updatedAt": WHEN, **_UNTOLD})
         membership = {"files": page(files)}
         return {"project": {"artifactCollection": {"__typename": "ArtifactSequence", "artifactMembership": membership}}}
 
