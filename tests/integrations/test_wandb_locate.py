@@ -1,6 +1,7 @@
 """Which run offline is meant, and what becomes of its files; they are made by hand, so that no core is needed."""
 
 import json
+import re
 import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
@@ -15,13 +16,14 @@ pytest.importorskip("wandb")
 
 from gradience_wandb import foreign, locate, recorded, transactions
 from gradience_wandb.fragments import Fragments
-from gradience_wandb.place import OFFLINE, Place, Wish
+from gradience_wandb.known import Expected
+from gradience_wandb.place import OFFLINE, ONLINE, Place, Wish
 from gradience_wandb.session import Session
 from gradience_wandb.supplement import Supplement
 from wandb.proto.wandb_internal_pb2 import Record  # type: ignore[attr-defined]
 
 from gradience.errors import TargetGoneError
-from gradience.mirror.sink import Batch, Run
+from gradience.mirror.sink import Batch, Position, Run
 
 MakeBatch = Callable[..., Batch]
 CORE: Any = SimpleNamespace(bounded=lambda *_: nullcontext())
@@ -95,6 +97,9 @@ def test_a_run_of_somebody_elses_with_our_id_is_never_resumed(place: Place, trai
     _wrote(place, "r2", config={"gradience": {"run_id": "r2", "created_by": "gradience"}}, exit_code=0)
     ours = _opened(place, msgspec.structs.replace(training, run_id="r2"))
     assert (type(ours), ours.tracked.id) == (Session, "r2")
+    assert isinstance(
+        _opened(place, training, named="r2"), Supplement
+    )  # that of another journal's is no place for rows
 
 
 @pytest.mark.parametrize("run_id", ["r", "u1"])
@@ -151,6 +156,20 @@ def test_the_files_of_a_run_add_up(place: Place) -> None:
     assert known.keys == frozenset(["a", "b"])
 
 
+def test_what_was_delivered_is_looked_for_in_the_file_that_grows(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each core begins a file of its own, also within one process."""
+    monkeypatch.setattr("gradience_wandb.fragments.CONFIRM_S", 0.0)
+    core: Any = SimpleNamespace(check=lambda: None)
+    memory = Fragments(core, place.directory, "sft", "me", "r")
+    place.directory.mkdir()
+    for line in (1, 2):
+        path, expected = place.directory / f"{line}.wandb", Expected(position=Position(line, "f"), row=line)
+        live = SimpleNamespace(settings=SimpleNamespace(sync_file=str(path)))
+        assert memory.confirm(expected, live) == f"{path} does not grow"
+        transactions.write(path, [b"a row", str(expected.position).encode()])
+        assert memory.confirm(expected, live) is None
+
+
 def test_a_run_that_is_added_to_loses_nothing(place: Place, audit: Run, batch: MakeBatch) -> None:
     """`wandb sync` replaces the whole summary by what our directory says; their own is older, and stays as it is."""
     soon = time.strftime("%Y%m%d_%H%M%S", time.localtime(time.time() + 3))  # by a clock that is ahead
@@ -175,11 +194,43 @@ def test_a_run_that_is_added_to_loses_nothing(place: Place, audit: Run, batch: M
 
 
 def test_a_directory_that_was_uploaded_is_written_no_more(place: Place, audit: Run, batch: MakeBatch) -> None:
-    """`wandb sync` would pass it by."""
-    _wrote(place, "u1", exit_code=0)
+    """`wandb sync` would pass it by; what it said is said again."""
+    _wrote(place, "u1", tags=(), exit_code=0)
     parts = recorded.folders(place.directory, "u1")
-    Supplement(parts, audit, ()).deliver(batch(AUDIT, run_id="r"))
+    Supplement(parts, audit, ()).deliver(batch(AUDIT, ADVICE, run_id="r"))
     (ours,) = recorded.folders(place.directory, "u1")[1:]
     (ours / "run-u1.wandb.synced").touch()
-    Supplement([*parts, ours], audit, ()).deliver(batch(ADVICE, first=2, run_id="r"))
-    assert len(recorded.folders(place.directory, "u1")) == 3
+    Supplement([*parts, ours], audit, ()).deliver(batch(ADVICE, first=3, run_id="r"))
+    *_, last = found = recorded.folders(place.directory, "u1")
+    assert len(found) == 3
+    assert (told := recorded.whole([last])) is not None
+    assert told.run.notes.startswith("**Verdict: review**")
+
+
+def test_an_id_is_one_that_wandb_takes_and_nobody_elses() -> None:
+    """The run_id itself where W&B takes it; else a mark keeps those apart that would look alike."""
+    fine = ["r", "a_b", "run-2026", "x" * 64]
+    assert list(map(locate.derived, fine)) == fine
+    made = [locate.derived(odd) for odd in ("a b", "a/b", "a:b", "\xe4", "\udcff", "x" * 65, "x" * 66)]
+    assert [one for one in made if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", one)] == []
+    assert len({*fine, *made}) == len(fine) + len(made)
+
+
+@pytest.mark.parametrize(
+    ("named", "path"),
+    [(None, "me/uncategorized/r"), ("u", "me/uncategorized/u"), ("p/u", "me/p/u"), ("team/p/u", "team/p/u")],
+)
+def test_a_path_is_taken_by_its_word(training: Run, named: str | None, path: str) -> None:
+    """What it leaves open is W&B's own; one that earlier deliveries went to, and that is gone, is not begun anew."""
+
+    def missing(path: str) -> None:
+        raise ValueError(f"Could not find run {path}")
+
+    api = SimpleNamespace(_runs={}, run=missing)
+    core: Any = SimpleNamespace(
+        bounded=lambda *_: nullcontext(), api=lambda: api, page="https://w", default_entity=lambda: "me"
+    )
+    place = Place(mode=ONLINE, server=None, directory=Path())
+    assert locate.session(core, place, Wish(run=named), training, frozenset()).tracked.id == path
+    with pytest.raises(TargetGoneError, match=f"W&B run {path}, which earlier deliveries went to, is not there"):
+        locate.session(core, place, Wish(run=named), msgspec.structs.replace(training, tracked=path), frozenset())

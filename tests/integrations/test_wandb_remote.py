@@ -1,6 +1,7 @@
 """Tests of `gradience_wandb.remote`, with stand-ins for W&B's API; the real one is met in `test_wandb_online`."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,12 +10,13 @@ import pytest
 
 pytest.importorskip("wandb")
 
-from gradience_wandb import remote
+from gradience_wandb import foreign, remote
 from gradience_wandb.known import Expected, Known
+from gradience_wandb.place import ONLINE, Place
 from gradience_wandb.remote import Remote
 
 from gradience.errors import TargetGoneError, UnavailableError
-from gradience.mirror.sink import Position
+from gradience.mirror.sink import Batch, Position, Run
 
 EXPECTED = Expected(position=Position(2, "f"), row=2)
 
@@ -31,6 +33,10 @@ class Api:
         if path not in self._runs and self.there is None:
             raise ValueError(f"Could not find run {path}")
         return self._runs.setdefault(path, self.there)
+
+    def flush(self) -> None:
+        """Forget all of that."""
+        self._runs.clear()
 
 
 def _found(**more: Any) -> Any:
@@ -97,3 +103,29 @@ def test_a_core_that_gave_up_says_why(live: Any, tmp_path: Path) -> None:
     (tmp_path / "logs/debug-internal.log").write_text("filestream: fatal error: filestream: upload: 403 Forbidden\n")
     with pytest.raises(TargetGoneError, match="refused rows of run me/p/r1 with status 403: log in again"):
         _remote(Api(_found(lastHistoryStep=1))).confirm(EXPECTED, live)
+
+
+def _theirs(**more: Any) -> Any:
+    """A run of somebody else's that is over; `saved` has what it was when it was updated."""
+    about: dict[str, Any] = {"path": ["me", "p", "u1"], "url": None, "group": "", "summary": {"loss": 0.1}, **more}
+    made = _found(state="finished", **about)
+    made.summary_metrics = made.summary
+    made.saved = []
+    made.update = lambda: made.saved.append((made.tags, made.notes, dict(made.summary), dict(made.config)))
+    return made
+
+
+def test_what_a_person_changes_between_two_deliveries_stays(run: Run, batch: Callable[..., Batch]) -> None:
+    """Tags, note and settings are theirs as they are now; the position goes with the last request."""
+    api = Api(_theirs(tags=["mine"], config={"lr": 1}))
+    core: Any = SimpleNamespace(api=lambda: api, bounded=lambda *_: nullcontext())
+    found = foreign.named(core, Place(mode=ONLINE, server=None, directory=Path()), "me/p/u1")
+    sink = found.give(run, ())
+    api.there = _theirs(tags=["mine", "new"], notes="by hand", config={"lr": 2})
+    lines = batch({"event": "alert", "step": 1, "severity": "info", "code": "A", "message": "m"})
+    sink.deliver(lines)
+    ((tags, notes, summary, config),) = api.there.saved
+    assert (tags, notes, summary["loss"], config["lr"]) == (["mine", "new", "gradience:A"], "by hand", 0.1, 2)
+    assert config["gradience"]["cursors"] == {"run-1": str(lines.position)}
+    assert found.give(run, ()).tracked.position == lines.position
+    assert found.is_over
