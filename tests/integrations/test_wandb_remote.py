@@ -127,5 +127,10 @@ def test_what_a_person_changes_between_two_deliveries_stays(run: Run, batch: Cal
     ((tags, notes, summary, config),) = api.there.saved
     assert (tags, notes, summary["loss"], config["lr"]) == (["mine", "new", "gradience:A"], "by hand", 0.1, 2)
     assert config["gradience"]["cursors"] == {"run-1": str(lines.position)}
+    assert summary["gradience"]["alert"] == {"A": "info at step 1: m"}
     assert found.give(run, ()).tracked.position == lines.position
+    api.there = _theirs()
+    audit = {"event": "metrics", "step": 5, "kind": "lora_audit", "metrics": {"utilization_mean": 0.5, "modules": {}}}
+    sink.deliver(batch(audit, {"event": "recommendation", "step": 5, "recommendations": [], "verdict": "ok"}, first=2))
+    assert api.there.notes.startswith("**Verdict: ok**")
     assert found.is_over
