@@ -91,7 +91,7 @@ def test_the_run_that_logged_an_artifact_is_known(
     for key, value in tracker.env(tmp_path / "home").items():
         monkeypatch.setenv(key, value)
     files = {path.name: path.read_bytes() for path in (tmp_path / "adapter").iterdir()}
-    tracker.runs["u1"] = TrackedRun(entity="me", project="sft", id="u1", created=0)
+    tracker.held.put(TrackedRun(entity="me", project="sft", id="u1", created=0))
     for name, run in (("logged", "u1"), ("orphaned", "u2")):
         tracker.storing.publish(f"me/sft/{name}", files, version=0, aliases=[], run=run)
     assert references.fetch("wandb://me/sft/logged:v0").runs == {"wandb": "me/sft/u1"}

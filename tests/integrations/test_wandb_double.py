@@ -141,7 +141,7 @@ def lines(offset: int, *steps: int) -> dict[str, Any]:
 def stream(wandb_server: Server) -> TrackedRun:
     """A run without a row."""
     made = TrackedRun(entity="me", project="sft", id="r1", created=0)
-    wandb_server.runs["r1"] = made
+    wandb_server.held.put(made)
     return made
 
 
@@ -153,6 +153,20 @@ def test_a_row_that_comes_twice_is_told_from_one_that_is_sent_again(wandb_server
     assert [len(rows) for rows in stream.rows.values()] == [1, 1]
     ask(wandb_server, STREAM, lines(2, 2))
     assert {step: len(rows) for step, rows in stream.rows.items()} == {1: 1, 2: 2}
+
+
+def test_an_id_names_one_run_in_each_project(wandb_server: Server, stream: TrackedRun) -> None:
+    """Rows and deletions of one leave the other alone, as in W&B."""
+    variables = {"entity": "me", "project": "dpo", "name": "r1"}
+    for _ in range(2):  # the second finds what the first has made
+        upsert = {"query": "mutation UpsertBucket {}", "variables": variables}
+        assert ask(wandb_server, "/graphql", upsert)[0] == 200
+    ask(wandb_server, "/files/me/dpo/r1/file_stream", lines(0, 1))
+    wandb_server.held.delete(stream.path)
+    assert (ask(wandb_server, STREAM, lines(0, 1))[0], stream.lines) == (404, {})
+    assert {path: run.rows.keys() for path, run in wandb_server.held.runs.items()} == {"me/dpo/r1": {1}}
+    gone = {**variables, "project": "sft"}
+    assert ask(wandb_server, "/graphql", {"query": "mutation UpsertBucket {}", "variables": gone})[0] == 409
 
 
 def test_an_alert_may_come_too_soon_after_another_of_its_title(wandb_server: Server, stream: TrackedRun) -> None:

@@ -46,7 +46,7 @@ def _theirs(tracker: Server, run_id: str, output_dir: object, **more: Any) -> Tr
         entity="me", id=run_id, created=len(tracker.runs), name=f"run {run_id}", config=config, lines=lines, **about
     )
     made.tags, made.notes = ["mine"], "by hand"
-    tracker.runs[run_id] = made
+    tracker.held.put(made)
     return made
 
 

@@ -116,7 +116,7 @@ class Artifact(msgspec.Struct, kw_only=True):
 
 
 class Held(msgspec.Struct):
-    """Everything. `runs` are those that were not deleted, by id; `blobs` are contents by their MD5 in hexadecimal."""
+    """Everything. `runs` are those that were not deleted, by path; `blobs` are contents by their MD5 in hexadecimal."""
 
     runs: dict[str, TrackedRun] = {}
     deleted: dict[str, TrackedRun] = {}
@@ -125,5 +125,12 @@ class Held(msgspec.Struct):
 
     def find(self, entity: str, project: str, run_id: str) -> TrackedRun | None:
         """A run by its path."""
-        found = self.runs.get(run_id)
-        return found if found is not None and found.path == f"{entity}/{project}/{run_id}" else None
+        return self.runs.get(f"{entity}/{project}/{run_id}")
+
+    def put(self, made: TrackedRun) -> None:
+        """Take a run."""
+        self.runs[made.path] = made
+
+    def delete(self, path: str) -> None:
+        """Delete a run; its id is spent in its project."""
+        self.deleted[path] = self.runs.pop(path)

@@ -60,8 +60,12 @@ class Server:
 
     @property
     def runs(self) -> dict[str, TrackedRun]:
-        """The runs by their ids, without those that were deleted."""
-        return self.held.runs
+        """The runs by their ids, without those that were deleted: for tests that use an id once."""
+        with self.lock:
+            held = list(self.held.runs.values())
+        found = {run.id: run for run in held}
+        assert len(found) == len(held), f"one id in two projects: {[run.path for run in held]}"
+        return found
 
     def answer(self, query: Query) -> Data:
         """What the service says to a query that it takes."""
@@ -72,12 +76,13 @@ class Server:
     def delete(self, run_id: str) -> None:
         """Delete a run, as a person does."""
         with self.lock:
-            self.held.deleted[run_id] = self.held.runs.pop(run_id)
+            self.held.delete(self.runs[run_id].path)
 
     def restore(self, run_id: str) -> None:
         """Take that back, as W&B's support can."""
         with self.lock:
-            self.held.runs[run_id] = self.held.deleted.pop(run_id)
+            (path,) = (path for path, run in self.held.deleted.items() if run.id == run_id)
+            self.held.put(self.held.deleted.pop(path))
 
     def listen(self) -> None:
         """Answer requests, if it does not yet."""
@@ -267,7 +272,8 @@ def _kept(held: Held, path: str) -> bytes:
     if kind == "manifest":
         found = next((one.manifest for one in held.artifacts if one.id == rest), None)
     elif kind == "files":
-        run, name = held.runs.get(rest.split("/")[2]), rest.split("/", 3)[3]
+        entity, project, run_id, name = rest.split("/", 3)
+        run = held.find(entity, project, run_id)
         found = run.files.get(name) if run is not None else None
     else:
         found = next((held.blobs[part] for part in path.split("/") if part in held.blobs), None)

@@ -77,12 +77,12 @@ class Writing:
         if (storage_id := said.get("id")) is not None:
             return next(run for run in self._held.runs.values() if run.storage_id == storage_id), False
         entity, project, run_id = said.get("entity") or "me", said.get("project") or "uncategorized", said["name"]
-        if run_id in self._held.deleted:
-            raise RefusedError(409, f"run {entity}/{project}/{run_id} was previously created and deleted")
         if (found := self._held.find(entity, project, run_id)) is not None:
             return found, False
         made = TrackedRun(entity=entity, project=project, id=run_id, created=len(self._held.runs))
-        self._held.runs[run_id] = made
+        if made.path in self._held.deleted:
+            raise RefusedError(409, f"run {made.path} was previously created and deleted")
+        self._held.put(made)
         return made, True
 
     def _resume_status(self, said: Variables) -> Data:
@@ -101,7 +101,7 @@ class Writing:
     def _alert(self, said: Variables) -> Data:
         """Take an alert, unless one of its title came so shortly before that the client wants none."""
         run = self._found(said["entityName"], said["projectName"], said["runName"])
-        now, title = time.monotonic(), (run.id, said["title"])
+        now, title = time.monotonic(), (run.path, said["title"])
         if now - self._alerted.get(title, -math.inf) >= (said.get("waitDuration") or 0) / 1000:
             self._alerted[title] = now
             alert = Alert(title=said["title"], text=said["text"], severity=said.get("severity") or "INFO")
@@ -109,8 +109,7 @@ class Writing:
         return {"notifyScriptableRunAlert": {"success": True}}
 
     def _delete(self, said: Variables) -> Data:
-        run_id = next(run.id for run in self._held.runs.values() if run.storage_id == said["id"])
-        self._held.deleted[run_id] = self._held.runs.pop(run_id)
+        self._held.delete(next(run.path for run in self._held.runs.values() if run.storage_id == said["id"]))
         return {"deleteRun": {"clientMutationId": None}}
 
     def _found(self, entity: str, project: str, run_id: str) -> TrackedRun:
