@@ -107,13 +107,15 @@ def test_a_run_that_goes_on_elsewhere_is_left_alone(tracker: Server, adapter: Pa
     """The audit gets a run of its own in the same group, which a sweep in the environment does not take for its own."""
     theirs = _theirs(tracker, "u1", adapter.parent, state="running", group="tries", sweep="s1")
     before = (_left_alone(theirs), theirs.tags, theirs.summary, theirs.settings, theirs.files)
-    done = _audit(tracker, adapter, "--strict", WANDB_SWEEP_ID="s1", WANDB_RUN_ID="u1")
+    hijackers = {"WANDB_RUN_ID": "u1", "WANDB_RESUME": "must", "WANDB_TAGS": "x", "WANDB_NOTES": "x", "WANDB_NAME": "x"}
+    done = _audit(tracker, adapter, "--strict", WANDB_SWEEP_ID="s1", WANDB_RUN_GROUP="x", **hijackers)
     assert done.returncode == 0, done.stderr
     assert "W&B run me/huggingface/u1 is not over" in done.stderr
     assert (_left_alone(theirs), theirs.tags, theirs.summary, theirs.settings, theirs.files) == before
     (ours,) = [run for run in tracker.runs.values() if run is not theirs]
     assert (ours.project, ours.group, ours.job_type, ours.sweep) == ("huggingface", "tries", "gradience-audit", None)
     assert ours.settings["gradience"]["of_run"] == "me/huggingface/u1"
+    assert "x" not in (ours.name, ours.notes, *ours.tags)
     assert ours.summary["gradience"]["verdict"] == "review"
     assert ours.state == "finished"
 
