@@ -53,7 +53,7 @@ BROKEN = {
         [
             "3: [0].rooot: no such key of a sink of type gradience.testing.folder:FolderSink; root?",
             "4: [0].flush_intervall_s: no such key of a sink of type {folder}; flush_interval_s?",
-            "5: [1]: no sink named 'no-such-sink' is installed; installed: ",
+            "5: [1]: no sink named 'no-such-sink' is installed (installed: ",
             "6: [2]: has no `type`, which names the sink; is `typ` meant?",
             "7: [3]: has no `type`, which names the sink (installed: ",
             "8: [4]: is a list: a sink is a name, or a mapping with `type`",
@@ -175,6 +175,18 @@ def test_a_name_that_is_nearly_right_hides_no_other_mistake(option: str, monkeyp
     first, second = refusal.value.mistakes
     assert first == "f:1: [0].type: no sink named 'foldr' is installed; folder?"
     assert second.startswith(f"f:2: [0].{option}: no such key of a sink of type folder; ")
+
+
+def test_no_key_is_proposed_that_only_looks_alike() -> None:
+    """All are named instead."""
+    with pytest.raises(ConfigError, match=r"\.enabled: no such key of a sink of type mlflow; there are tracking_uri, "):
+        config.parse("- {type: mlflow, enabled: false}", "f", {})
+
+
+def test_a_mistake_has_no_full_stop() -> None:
+    """Whoever found it; a line is no sentence among others."""
+    with pytest.raises(ConfigError, match=r"has no attribute 'No'$"):
+        config.parse("- gradience.testing:No", "f", {})
 
 
 def test_several_mistakes_are_counted() -> None:

@@ -105,8 +105,8 @@ class _Entry:
             with suppress(GradienceError):
                 self._takes = Options.of(registry.find(meant))
             return f"no sink named {shown!r} is installed; {meant}?"
-        hint = f"installed: {', '.join(names) or 'none'}; {registry.install_line(self._type)}"
-        return f"no sink named {shown!r} is installed; {hint}"
+        known = f"installed: {', '.join(names) or 'none'}"
+        return f"no sink named {shown!r} is installed ({known}): {registry.install_line(self._type)}"
 
     def _setting(self, key: str) -> Any:
         node = self._fields[key]

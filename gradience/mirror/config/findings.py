@@ -1,6 +1,7 @@
 """What is wrong in a sink list, and what is worth a remark: each with its place, none with a value."""
 
 from collections.abc import Iterable
+from typing import Final
 
 import msgspec
 
@@ -8,6 +9,8 @@ from gradience.errors import ConfigError
 from gradience.mirror import reason
 from gradience.mirror.config.node import Node
 from gradience.report.plain import plain
+
+LIKENESS: Final = 0.65  # of two words, up to 1: `train` means `train_step`, and `enabled` is no `rename`
 
 
 class _Mistake(msgspec.Struct, frozen=True, order=True):
@@ -34,7 +37,8 @@ class Findings:
 
     def masked(self, error: Exception) -> str:
         """What somebody else says about the values, with none of those that came from the environment."""
-        return reason.hiding(" ".join(str(error).split()), self.expanded)[: reason.LONGEST]
+        text = " ".join(str(error).split()).removesuffix(".")
+        return reason.hiding(text, self.expanded)[: reason.LONGEST]
 
     def check(self) -> None:
         """Pass a list without mistakes.
@@ -56,7 +60,7 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
     from difflib import get_close_matches  # a recorder without mistakes need not wait for it
 
     by_sound = {_sound(name): name for name in known}
-    found = get_close_matches(_sound(word), by_sound, n=1)
+    found = get_close_matches(_sound(word), by_sound, n=1, cutoff=LIKENESS)
     return by_sound[found[0]] if found else None
 
 
