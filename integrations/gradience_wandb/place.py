@@ -74,7 +74,7 @@ def resolve(wish: Wish, environ: Mapping[str, str], cwd: Path) -> Place:
     """The place that is meant.
 
     Raises:
-        InputError: W&B has no such mode, or none that we can deliver in.
+        InputError: W&B has no such mode, or none that we can deliver in; or the server's address is none.
     """
     root = Path(cwd / Path(environ.get("WANDB_DIR") or ".").expanduser()).resolve()
     directory = root / (".wandb" if (root / ".wandb").exists() else "wandb")
@@ -85,7 +85,7 @@ def resolve(wish: Wish, environ: Mapping[str, str], cwd: Path) -> Place:
 
     return Place(
         mode=_mode(given(wish.mode, "mode") or ONLINE),
-        server=given(wish.base_url, "base_url"),
+        server=_server(given(wish.base_url, "base_url")),
         directory=directory,
         project=given(wish.project, "project"),
         entity=given(wish.entity, "entity"),
@@ -95,8 +95,14 @@ def resolve(wish: Wish, environ: Mapping[str, str], cwd: Path) -> Place:
 def _mode(name: str) -> str:
     if name not in _MODES:
         known = ", ".join(_MODES)
-        raise InputError(f"cannot mirror into W&B in mode {name!r}: set WANDB_MODE to one of {known}")
+        raise InputError(f"cannot mirror into W&B in mode {name!r}: give `mode` or WANDB_MODE as one of {known}")
     return _MODES[name]
+
+
+def _server(address: str | None) -> str | None:
+    if address is not None and not address.lower().startswith(("http://", "https://")):
+        raise InputError("cannot reach a W&B server: give `base_url` or WANDB_BASE_URL as https://HOST")
+    return address
 
 
 def _settings(directory: Path, environ: Mapping[str, str]) -> dict[str, str]:

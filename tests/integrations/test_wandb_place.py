@@ -103,8 +103,18 @@ def test_what_is_not_named_here_is_remembered() -> None:
 
 def test_a_mode_that_nothing_can_be_delivered_in_is_refused() -> None:
     """With the modes that there are."""
-    with pytest.raises(InputError, match="mode 'shared': set WANDB_MODE to one of online, run, offline"):
+    with pytest.raises(InputError, match="mode 'shared': give `mode` or WANDB_MODE as one of online, run, offline"):
         WandbSink(mode="shared")
+
+
+def test_an_address_that_is_none_is_refused_and_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may have a password in it."""
+    with pytest.raises(InputError, match=r"give `base_url` or WANDB_BASE_URL as https://HOST$"):
+        WandbSink(base_url="me:secret@host")
+    monkeypatch.setenv("WANDB_BASE_URL", "localhost:8080")
+    with pytest.raises(InputError, match="cannot reach a W&B server"):
+        WandbSink()
+    assert WandbSink(base_url="http://localhost:8080").target == "http://localhost:8080"
 
 
 def test_a_disabled_wandb_takes_nothing() -> None:
