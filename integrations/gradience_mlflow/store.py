@@ -16,6 +16,7 @@ from gradience.errors import InputError
 _SQLITE: Final = re.compile(r"(sqlite(?:\+\w+)?:///)([^?]+)(.*)", re.DOTALL)
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")  # two characters at least: "C:" is a drive
 _NETWORK: Final = re.compile(r"(?:https?|(?:postgresql|mysql|mssql)(?:\+\w+)?)://", re.IGNORECASE)
+_BARE: Final = re.compile(r"[\w.-]+:\d+/?")  # MLflow would take the host of `localhost:5000` for a scheme
 _DATABASES: Final = ("sqlite", "postgresql", "mysql", "mssql", "file:")
 _DEFAULT: Final = "mlflow.db"
 _LOCAL_PAGE: Final = "http://127.0.0.1:5000"
@@ -70,10 +71,12 @@ def resolve(given: str | None, environ: Mapping[str, str], cwd: Path) -> Store:
     """The store that was named, else that of the environment, else MLflow's default in `cwd`.
 
     Raises:
-        InputError: nothing tells what in its address is a password, and what may be shown.
+        InputError: nothing tells what in its address is a password, and what may be shown; or it has no scheme.
     """
     uri = given or environ.get("MLFLOW_TRACKING_URI") or _default(cwd)
     _check_shown(uri)
+    if _BARE.fullmatch(uri):
+        raise InputError(f"cannot use the MLflow address {uri}: write it as http://{uri}, or with https://")
     if found := _SQLITE.fullmatch(uri):
         return Store(f"{found[1]}{_absolute(found[2], cwd)}{found[3]}")
     if uri.startswith("file:") and not uri.startswith("file:/"):

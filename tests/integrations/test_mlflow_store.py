@@ -147,3 +147,10 @@ def test_an_address_whose_password_cannot_be_told_is_not_shown(given: str) -> No
 def test_an_address_without_one_is_taken(given: str) -> None:
     """An @ in a path is nobody's password."""
     assert resolve(given, {}, CWD).uri
+
+
+@pytest.mark.parametrize("uri", ["localhost:5000", "ml-1.example.org:80/", "127.0.0.1:5000"])
+def test_a_server_without_a_scheme_is_refused_with_what_is_meant(uri: str) -> None:
+    """MLflow answers that with a list of the schemes that it knows."""
+    with pytest.raises(InputError, match=f"cannot use the MLflow address {uri}: write it as http://{uri}"):
+        resolve(uri, {}, CWD)
