@@ -209,6 +209,7 @@ def test_an_end_that_wandb_does_not_know_of_is_told_again(batch: MakeBatch) -> N
     told = {"status": "ok", "cursor": str(Position(2, "f"))}
     assert World(Known(line=2, told=told, state="running")).session().tracked.position is None
     assert World(Known(line=2, told=told, state="crashed")).session().tracked.position == Position(2, "f")
+    assert World(Known(line=2, told=told, state="crashed", has_files=False)).session().tracked.position is None
 
 
 def test_letting_go_says_nothing(batch: MakeBatch) -> None:
