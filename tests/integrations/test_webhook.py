@@ -73,7 +73,7 @@ def deliver(path: Path, by: WebhookSink) -> Outcome:
 def delivery(by: WebhookSink, *lines: bytes) -> None:
     """Hand lines to a sink as a drain does."""
     records = samples.records(lines)
-    by.open(Run(run_id=records[0].event.run_id, journal="/work/out/run.jsonl", started=time.time() - 3600))
+    by.open(Run(run_id=records[0].event.run_id, journal="/runs/out/run.jsonl", started=time.time() - 3600))
     by.deliver(Batch(records=tuple(records), position=Position(records[-1].line, "f")))
 
 
