@@ -19,6 +19,9 @@
     remote        ... from a server
     fragments     ... from the files of an offline run
     transactions  the format of those files
+    waiting       for what W&B does by itself
+    published     the audit that a run holds already
+    onward        what brings an offline run to the server
     faults        its exceptions as ours
     probing       whether it can be used, without a run
     resolver      the class that fetches adapters which are artifacts

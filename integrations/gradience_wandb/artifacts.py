@@ -18,7 +18,6 @@ from gradience_wandb.contents import TABLE
 log = logging.getLogger("gradience.wandb")
 
 _AUDIT: Final = {artifacts.AUDIT: AUDIT_FILE, artifacts.REPORT: REPORT_FILE}
-
 _NUMBERED: Final = re.compile(r"_(\d+)_\w+\.table\.json$")
 
 
@@ -87,3 +86,9 @@ def upload_again(live: Any, key: str, columns: Mapping[str, list[Any]]) -> None:
     if found := _NUMBERED.search(str(told.get("path"))) if told is not None else None:
         made: Any = table(columns)
         made.bind_to_run(live, key, int(found[1]))
+
+
+def media(live: Any) -> tuple[str, ...]:
+    """The files that a run's rows refer to, which wandb uploads beside them."""
+    folder = Path(live.dir)
+    return tuple(sorted(path.relative_to(folder).as_posix() for path in folder.glob("media/**/*") if path.is_file()))

@@ -14,7 +14,7 @@ import wandb
 from wandb.proto.wandb_internal_pb2 import Record  # type: ignore[attr-defined]
 
 from gradience.mirror.audits import AUDIT_FILE, Audit
-from gradience_wandb import artifacts, published
+from gradience_wandb import artifacts, published, waiting
 from gradience_wandb.core import Core
 from gradience_wandb.known import NO_ROW, ROOT, Expected, Known
 from gradience_wandb.transactions import Log
@@ -68,12 +68,7 @@ class Fragments:
 
     def ends(self) -> bool:
         """Wait until the last of the files has an end."""
-        until = time.monotonic() + CONFIRM_S
-        while not ((seen := self.look()) and seen.is_over):
-            if time.monotonic() >= until:
-                return False
-            time.sleep(_LOOK_S)
-        return True
+        return waiting.until(self._is_over, CONFIRM_S, _LOOK_S)
 
     def settle(self, made: wandb.Artifact, timeout_s: int) -> None:
         """Nothing to wait for: `wandb sync` uploads it, from where W&B keeps it meanwhile."""
@@ -89,6 +84,10 @@ class Fragments:
                 if record.artifact.name == artifact:
                     files = record.artifact.manifest.contents
                     yield from (Path(file.local_path) for file in files if file.path == name)
+
+    def _is_over(self) -> bool:
+        seen = self.look()
+        return seen is not None and seen.is_over
 
 
 class _Reading:

@@ -12,7 +12,7 @@ import wandb
 
 from gradience.errors import TargetGoneError, UnavailableError
 from gradience.mirror.audits import AUDIT_FILE, Audit
-from gradience_wandb import artifacts, faults, published
+from gradience_wandb import artifacts, faults, published, waiting
 from gradience_wandb.core import Core
 from gradience_wandb.faults import translated
 from gradience_wandb.known import NO_ROW, ROOT, Expected, Known
@@ -74,12 +74,7 @@ class Remote:
 
     def ends(self) -> bool:
         """Wait until the server says that the run ended."""
-        until = time.monotonic() + END_S
-        while not ((seen := self.look()) and seen.is_over):
-            if time.monotonic() >= until:
-                return False
-            time.sleep(_LOOK_S)
-        return True
+        return waiting.until(self._is_over, END_S, _LOOK_S)
 
     def settle(self, made: wandb.Artifact, timeout_s: int) -> None:
         """Wait until an artifact is on the server."""
@@ -89,6 +84,10 @@ class Remote:
         """The audit whose files the run has."""
         name = f"{self.path.rpartition('/')[0]}/{artifacts.audit_name(self.id)}:latest"
         return published.fetched(lambda: self._core.api().artifact(name).files(names=[AUDIT_FILE]))
+
+    def _is_over(self) -> bool:
+        seen = self.look()
+        return seen is not None and seen.is_over
 
     def _lacks(self, expected: Expected) -> str | None:
         """Why the server does not give it back; one that does not answer may do so soon."""

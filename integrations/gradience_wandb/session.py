@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -172,7 +171,7 @@ class Session:
         self._define(found.keys)
         for row in found.rows:
             self._log(row)
-        self._media = _media(live) if any(row.table for row in found.rows) else ()
+        self._media = artifacts.media(live) if any(row.table for row in found.rows) else ()
         if any(live.config.get(key) != value for key, value in found.config.items()):
             live.config.update(found.config, allow_val_change=True)
         if set(found.tags) != set(live.tags or ()):
@@ -273,12 +272,6 @@ class Session:
         self._core.end()
 
 
-def _media(live: Any) -> tuple[str, ...]:
-    """The files that a run's rows refer to, which wandb uploads beside them."""
-    folder = Path(live.dir)
-    return tuple(sorted(path.relative_to(folder).as_posix() for path in folder.glob("media/**/*") if path.is_file()))
-
-
 def _expected(batch: Batch, found: Contents, files: tuple[str, ...]) -> Expected:
     return Expected(
         position=batch.position,
@@ -295,7 +288,6 @@ def _after(known: Known, found: Contents, batch: Batch) -> Known:
         line=max(known.line, batch.records[-1].line),
         config={**known.config, **found.config},
         told=found.told,
-        keys=known.keys | found.keys.keys(),
         tags=found.tags,
         state="running",
     )
