@@ -27,7 +27,7 @@
     resolver      the class that fetches adapters which are artifacts
     artifact      ... in a process of its own
 
-All but `sink`, `place`, `active` and `resolver` are imported by the first `open` or in another process.
+All but `sink`, `place`, `active`, `onward` and `resolver` are imported by the first `open` or in another process.
 """
 
 from gradience_wandb.resolver import ArtifactResolver
