@@ -18,12 +18,14 @@ def _run(journal: Path, **said: Any) -> Run:
         ({}, {}, True),
         ({"lora": {"r": 8}}, {"created_by": "somebody"}, True),
         ({"training": {"max_steps": 10}}, {"created_by": origin.AUDIT}, False),
+        ({}, {"created_by": origin.COMPRESS}, False),
+        ({}, {"created_by": origin.VERIFY}, False),
     ],
 )
-def test_only_an_audit_that_made_its_journal_is_no_training(
+def test_only_a_command_that_made_its_journal_is_no_training(
     config: Any, meta: Any, trains: bool, tmp_path: Path
 ) -> None:
-    """A recorder need not say how it trains; were its run taken for an audit's, somebody else's would get its lines."""
+    """A recorder need not say how it trains; were its run taken for a command's, another's would get its lines."""
     assert origin.trains(_run(tmp_path / "run.jsonl", config=config, meta=meta)) is trains
 
 

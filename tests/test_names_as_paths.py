@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gradience.cli import landing
+from gradience.cli import journals
 from gradience.mirror import travel
 from gradience.mirror.cursor import CursorFile
 from gradience.mirror.sink import Run
@@ -51,7 +51,7 @@ def fetched(_place: Path, name: str) -> Path:
 
 def landed(place: Path, name: str) -> Path:
     """The journal of an audit of an adapter that was fetched from an address."""
-    return place / landing.apart(f"scheme:{name}").path
+    return place / journals.apart(f"scheme:{name}").path
 
 
 def kept(place: Path, name: str) -> Path:

@@ -1,11 +1,10 @@
 """`gradience audit`: measure an adapter, say what is worth testing, and put both where the run is.
 
 Its options stand where they belong: what is measured in `audit_input`, what is printed in `audit_view`, where the
-audit is kept in `audit_keep`, what it is held against in `audit_gate`, how several adapters are worked on in
+audit is kept in `keep`, what it is held against in `audit_gate`, how several adapters are worked on in
 `audit_batch`.
 """
 
-import sys
 from typing import Any
 
 import click
@@ -16,18 +15,19 @@ from gradience.cli import (
     audit_batch,
     audit_gate,
     audit_input,
-    audit_keep,
+    audit_note,
     audit_series,
     audit_view,
     delivery,
-    landing,
+    journals,
+    keep,
     output,
 )
 from gradience.cli.audit_batch import Spread
 from gradience.cli.audit_gate import Gate
 from gradience.cli.audit_input import Input
-from gradience.cli.audit_keep import Keeping
 from gradience.cli.audit_view import View
+from gradience.cli.keep import Keeping
 from gradience.cli.options import Sectioned, taken
 from gradience.policy.advice import advise
 from gradience.policy.audit_rules import GATES, RULES
@@ -36,7 +36,7 @@ from gradience.policy.audit_rules import GATES, RULES
 @click.command(cls=Sectioned)
 @audit_input.options
 @audit_view.options
-@audit_keep.options
+@keep.options
 @audit_gate.options
 @audit_batch.options
 @output.fail_on_option
@@ -64,25 +64,24 @@ def command(*, fail_on: str | None, **given: Any) -> None:
 
 def _run(asked: Input, view: View, keeping: Keeping, gate: Gate, fail_on: str | None) -> None:
     audit_view.check(view)
-    audit_keep.check(keeping, asked.peft_dir, gate.baseline or "")
+    keep.check(keeping, asked.peft_dir, gate.baseline or "")
     place = references.fetch(asked.peft_dir, tracker=keeping.tracking_uri)
-    journal = audit_keep.journal(place, keeping)
+    journal = keep.journal(place, keeping)
     baseline = audit_gate.before(gate, asked, keeping.tracking_uri)
     record = audit_input.measure(place, asked)
     judged = audit_gate.judge(record, baseline)
-    advice = advise(record, planned_steps=landing.planned_steps(journal) if journal else None)
+    advice = advise(record, planned_steps=journals.planned_steps(journal) if journal else None)
     body = audit_view.document(record, advice, view) if view.as_json else {}
     if not view.as_json:
         output.lines(audit_view.text(record, advice, view))
     if judged and view.format == "text":
         output.lines(judged.text())
-    landed = landing.land(journal, record, advice) if journal else None
+    landed = audit_note.land(journal, record, advice) if journal else None
     delivered: list[delivery.Delivered] = []
     try:
-        delivered = audit_keep.deliver(landed, keeping, place) if landed else []
+        delivered = keep.deliver(landed, keeping, place, what=audit_note.WORD) if landed else []
     finally:  # the audit is done and kept, whatever a tracker says
         if view.as_json:
-            output.document({**body, **(judged.told() if judged else {}), **audit_keep.told(landed, delivered)})
+            output.document({**body, **(judged.told() if judged else {}), **keep.told(landed, delivered)})
     output.enforce([*advice.recommendations, *(judged.findings if judged else [])], fail_on)
-    if keeping.strict and not all(one.up_to_date for one in delivered):
-        sys.exit(output.BEHIND)
+    keep.enforce(keeping, delivered)

@@ -13,12 +13,12 @@ from gradience import cache_home
 from gradience.batch import cache, crew, row
 from gradience.batch.crew import Crew
 from gradience.batch.work import Order
-from gradience.cli import audit_input, audit_keep, audit_view, outcome, output
+from gradience.cli import audit_input, audit_view, keep, outcome, output
 from gradience.cli.audit_input import Input
-from gradience.cli.audit_keep import Keeping
 from gradience.cli.audit_landings import Landings
 from gradience.cli.audit_sheet import Sheet
 from gradience.cli.audit_view import View
+from gradience.cli.keep import Keeping
 from gradience.cli.options import together
 from gradience.cli.tally import Tally
 from gradience.errors import InputError
@@ -52,7 +52,7 @@ options: Final = together(
 def run(places: Sequence[str], asked: Input, view: View, keeping: Keeping, spread: Spread, fail_on: str | None) -> None:
     """Audit each as if it were alone; what cannot be audited costs its own row and the exit code only."""
     _check(view, keeping, spread)
-    audit_keep.check(keeping, *places)
+    keep.check(keeping, *places)
     arguments = audit_input.arguments(asked)
     asked_of_each = Order(
         arguments=arguments,

@@ -6,8 +6,8 @@ from gradience import references
 from gradience.audit.record import AuditRecord
 from gradience.batch import row
 from gradience.batch.work import Answer
-from gradience.cli import audit_keep, landing, outcome
-from gradience.cli.audit_keep import Keeping
+from gradience.cli import audit_note, journals, keep, outcome
+from gradience.cli.keep import Keeping
 from gradience.errors import GradienceError
 from gradience.policy.advice import Advice, advise
 
@@ -35,9 +35,11 @@ class Landings:
 
     def _land(self, place: str, record: AuditRecord) -> Advice:
         fetched = references.fetch(place, tracker=self._keeping.tracking_uri)
-        journal = audit_keep.journal(fetched, self._keeping)
-        advice = advise(record, planned_steps=landing.planned_steps(journal) if journal else None)
+        journal = keep.journal(fetched, self._keeping)
+        advice = advise(record, planned_steps=journals.planned_steps(journal) if journal else None)
         if journal is not None:
-            delivered = audit_keep.deliver(landing.land(journal, record, advice), self._keeping, fetched)
+            delivered = keep.deliver(
+                audit_note.land(journal, record, advice), self._keeping, fetched, what=audit_note.WORD
+            )
             self.is_behind = self.is_behind or not all(one.up_to_date for one in delivered)
         return advice

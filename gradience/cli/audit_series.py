@@ -9,10 +9,12 @@ import msgspec
 from gradience import references
 from gradience.audit.disk import folder, trainer
 from gradience.audit.record import AuditRecord
-from gradience.cli import audit_input, audit_keep, audit_view, delivery, landing, outcome, output
+from gradience.cli import audit_input, audit_note, audit_view, delivery, journals, keep, outcome, output
 from gradience.cli.audit_input import Input
-from gradience.cli.audit_keep import Keeping
 from gradience.cli.audit_view import TABLES, View
+from gradience.cli.journals import Journal
+from gradience.cli.keep import Keeping
+from gradience.cli.landing import Landed
 from gradience.errors import AdapterError
 from gradience.policy import series
 from gradience.policy.advice import Advice, advise
@@ -37,9 +39,9 @@ def run(asked: Input, view: View, keeping: Keeping, fail_on: str | None) -> None
     """Audit them one after another; an adapter that cannot be audited costs its own row and the exit code only."""
     if references.parse(asked.peft_dir):
         raise click.UsageError("--all-checkpoints takes a directory: fetch the checkpoints first")
-    audit_keep.check(keeping, asked.peft_dir)
+    keep.check(keeping, asked.peft_dir)
     place = references.fetch(asked.peft_dir)
-    walk = _Walk(asked, audit_keep.journal(place, keeping))
+    walk = _Walk(asked, keep.journal(place, keeping))
     for path in folder.series(place.folder):
         walk.take(path)
     if all(one.error for one in walk.points):
@@ -48,22 +50,22 @@ def run(asked: Input, view: View, keeping: Keeping, fail_on: str | None) -> None
         output.lines(series_text.render(place.folder, walk.points))
     delivered: list[delivery.Delivered] = []
     try:
-        delivered = audit_keep.deliver(walk.landed, keeping, place) if walk.landed else []
+        delivered = keep.deliver(walk.landed, keeping, place, what=audit_note.WORD) if walk.landed else []
     finally:  # the audits are done and kept, whatever a tracker says
         if view.as_json:
             body = series.document(asked.peft_dir, asked.energy_level, walk.points)
-            output.document({**body, **audit_keep.told(walk.landed, delivered)})
+            output.document({**body, **keep.told(walk.landed, delivered)})
     _finish(walk.points, delivered, keeping, fail_on)
 
 
 class _Walk:
     """The audits so far; each is in the journal before the next one starts."""
 
-    def __init__(self, asked: Input, journal: landing.Journal | None) -> None:
+    def __init__(self, asked: Input, journal: Journal | None) -> None:
         self._asked, self._journal = asked, journal
-        self._planned = landing.planned_steps(journal) if journal else None
+        self._planned = journals.planned_steps(journal) if journal else None
         self.points: list[Point] = []
-        self.landed: landing.Landed | None = None  # added, if any of the audits was
+        self.landed: Landed | None = None  # added, if any of the audits was
 
     def take(self, path: Path) -> None:
         try:
@@ -79,8 +81,8 @@ class _Walk:
     def _keep(self, record: AuditRecord, advice: Advice) -> None:
         if self._journal is None:
             return
-        landed = landing.land(self._journal, record, advice)
-        self._journal = landing.Journal(path=landed.path, run_id=landed.run_id)
+        landed = audit_note.land(self._journal, record, advice)
+        self._journal = Journal(path=landed.path, run_id=landed.run_id)
         added = landed.added or bool(self.landed and self.landed.added)
         self.landed = msgspec.structs.replace(landed, added=added)
 
@@ -90,5 +92,4 @@ def _finish(points: list[Point], delivered: list[delivery.Delivered], keeping: K
         sys.exit(outcome.UNUSABLE)
     if last := points[-1].advice:
         output.enforce(last.recommendations, fail_on)
-    if keeping.strict and not all(one.up_to_date for one in delivered):
-        sys.exit(output.BEHIND)
+    keep.enforce(keeping, delivered)

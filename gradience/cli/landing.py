@@ -1,40 +1,53 @@
-"""Where an audit's two events go: the journal of the run that trained the adapter, or a new one beside the adapter."""
+"""Landing what a command found out about an adapter: its events go to a journal, once."""
 
-import hashlib
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
 from gradience import references
-from gradience.audit.record import AdapterInfo, AuditRecord
-from gradience.errors import GradienceError, InputError, TelemetryError
+from gradience.audit.record import AdapterInfo
+from gradience.cli import journals
+from gradience.cli.journals import Journal
+from gradience.errors import GradienceError
 from gradience.mirror import origin
-from gradience.policy import audit_event
-from gradience.policy.advice import Advice
 from gradience.settings import sources
-from gradience.vnext import runs
 from gradience.vnext.appender import append_events
+from gradience.vnext.record import Record
 from gradience.vnext.telemetry import TelemetryWriter
 from gradience.vnext.telemetry_reader import TelemetryReader
-from gradience.vnext.types import ConfigSnapshot, Metrics, RecommendationEvent, UnknownEvent
-
-NAME: Final = "run.jsonl"
-ABOVE: Final = 2  # folders above the adapter: OUT/checkpoint-500 and OUT/run-1/checkpoint-500 both find OUT's journal
-_LONGEST: Final = 60  # characters of a reference in a file's name
+from gradience.vnext.types import ConfigSnapshot
 
 
-class Journal(msgspec.Struct, frozen=True, kw_only=True):
-    """The file to append to; `run_id` is None where it holds no run yet, or does not exist."""
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """One event. `identity` are the places, with dots, of what makes it the same as one that is there already.
 
-    path: Path
-    run_id: str | None = None
+    Without an identity it is like no other.
+    """
+
+    event: str
+    payload: dict[str, Any]
+    identity: tuple[str, ...] = ()
+
+    def is_in(self, record: Record) -> bool:
+        """Whether a line says the same."""
+        if not self.identity or record.event.name != self.event:
+            return False
+        there = record.payload
+        return all(_at(there, place) == _at(self.payload, place) for place in self.identity)
+
+
+class Note(msgspec.Struct, frozen=True, kw_only=True):
+    """What a command found out about an adapter. All entries stand at the adapter's step, else at the run's last."""
+
+    adapter: AdapterInfo
+    maker: origin.Maker  # of the run, where the journal holds none yet
+    entries: tuple[Entry, ...]
 
 
 class Landed(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the events are now; `added` is False where the same audit of the same adapter was there already."""
+    """Where the events are now; `added` is False where all of them were there already."""
 
     path: Path
     run_id: str
@@ -45,139 +58,50 @@ class _Past(msgspec.Struct, frozen=True, kw_only=True):
     """What the journal already holds of the run."""
 
     last_step: int | None
-    has_audit: bool
+    has_all: bool
 
 
-def named(path: Path) -> Journal:
-    """The journal that `--append` names: it has to exist and hold a run.
-
-    Raises:
-        TelemetryError: it does not.
-    """
-    runs.check(path)
-    last = runs.last(path)
-    if last is None:
-        raise TelemetryError(f"cannot append to {path}: it holds no run yet; name another file, or use --telemetry")
-    return Journal(path=path, run_id=last.run_id)
-
-
-def at(path: Path) -> Journal:
-    """The journal that `--telemetry` names, which may still have to be made.
+def land(journal: Journal, note: Note) -> Landed:
+    """Append the entries to the journal; a new one gets a run of its own.
 
     Raises:
-        TelemetryError: there is something else under that name.
-    """
-    if not path.exists():
-        return Journal(path=path)
-    runs.check(path)
-    last = runs.last(path)
-    return Journal(path=path, run_id=last.run_id if last else None)
-
-
-def beside(adapter: Path) -> Journal:
-    """The journal in or above the directory of the adapter, else one to be made in it.
-
-    Raises:
-        InputError: several could be meant.
-        TelemetryError: a file that is no journal is in the way of a new one.
-    """
-    here = _folder(adapter)
-    for folder in [here, *here.parents][: ABOVE + 1]:
-        found = _in(folder)
-        if found is not None:
-            return found
-    return at((adapter if adapter.is_dir() else adapter.parent) / NAME)
-
-
-def apart(reference: str) -> Journal:
-    """The journal of an adapter that was fetched: in the working directory, under a name of the reference's own.
-
-    Raises:
-        TelemetryError: a file that is no journal is in the way of a new one.
-    """
-    mark = hashlib.sha256(reference.encode("utf-8", "surrogatepass")).hexdigest()[:8]
-    name = re.sub(r"[^\w.-]+", "-", reference.partition(":")[2]).strip("-.")[-_LONGEST:]
-    return at(Path(f"audit-{name.strip('-.')}-{mark}.jsonl"))
-
-
-def planned_steps(journal: Journal) -> int | None:
-    """How many steps the journal's run was meant to take, where its configuration says."""
-    if journal.run_id is None:
-        return None
-    config = TelemetryReader(journal.path, run_id=journal.run_id).latest_config()
-    return config.training.max_steps if config else None
-
-
-def land(journal: Journal, record: AuditRecord, advice: Advice) -> Landed:
-    """Append the audit and its advice to the journal; a new one gets a run of its own.
-
-    Raises:
-        TelemetryError: the journal cannot be written; nothing of the audit is in it then.
+        TelemetryError: the journal cannot be written; nothing of the note is in it then.
     """
     if journal.run_id is None:
-        return Landed(path=journal.path, run_id=_create(journal.path, record, advice), added=True)
-    past = _past(journal, record)
-    if past.has_audit:
-        return Landed(path=journal.path, run_id=journal.run_id, added=False)
-    append_events(journal.path, journal.run_id, _events(record, advice, past.last_step))
-    return Landed(path=journal.path, run_id=journal.run_id, added=True)
+        return Landed(path=journal.path, run_id=_create(journal.path, note), added=True)
+    past = _past(journal, note)
+    if not past.has_all:
+        append_events(journal.path, journal.run_id, _events(note, past.last_step))
+    return Landed(path=journal.path, run_id=journal.run_id, added=not past.has_all)
 
 
-def _in(folder: Path) -> Journal | None:
-    first = _journal(folder / NAME)
-    if first is not None:
-        return first
-    found = [journal for path in sorted(folder.glob("*.jsonl")) if (journal := _journal(path)) is not None]
-    if len(found) > 1:
-        names = ", ".join(str(journal.path) for journal in found)
-        raise InputError(f"cannot choose the run that trained the adapter: {names}; name one with --append")
-    return found[0] if found else None
-
-
-def _journal(path: Path) -> Journal | None:
-    try:
-        return named(path)
-    except TelemetryError:
-        return None
-
-
-def _past(journal: Journal, record: AuditRecord) -> _Past:
-    step, audited, advised = None, False, False
+def _past(journal: Journal, note: Note) -> _Past:
+    step, lacking = None, list(note.entries)
     for line in TelemetryReader(journal.path, run_id=journal.run_id):
-        event = line.event
-        step = step if event.step is None else max(step or 0, event.step)
-        if isinstance(event, Metrics) and event.kind == audit_event.KIND:
-            audited = audited or _is_same(event.metrics, record)
-        elif isinstance(event, RecommendationEvent | UnknownEvent) and event.name == RecommendationEvent.name:
-            advised = advised or line.payload.get("adapter") == record.adapter.fingerprint
-    return _Past(last_step=step, has_audit=audited and advised)
+        step = step if line.event.step is None else max(step or 0, line.event.step)
+        lacking = [entry for entry in lacking if not entry.is_in(line)]
+    return _Past(last_step=step, has_all=not lacking)
 
 
-def _is_same(metrics: Mapping[str, Any], record: AuditRecord) -> bool:
-    adapter = metrics.get("adapter")
-    return (
-        isinstance(adapter, Mapping)
-        and record.adapter.fingerprint is not None
-        and adapter.get("fingerprint") == record.adapter.fingerprint
-        and adapter.get("initial") == record.adapter.initial
-        and metrics.get("audit_version") == record.audit_version
-        and metrics.get("energy_level") == record.energy_level
-        and metrics.get("base_path") == record.base_path
-    )
+def _at(payload: Mapping[str, Any], place: str) -> Any:
+    """What stands at a place; None where there is no such."""
+    found: Any = payload
+    for key in place.split("."):
+        found = found.get(key) if isinstance(found, Mapping) else None
+    return found
 
 
-def _events(record: AuditRecord, advice: Advice, last_step: int | None) -> Iterator[dict[str, Any]]:
-    step = last_step if record.adapter.step is None else record.adapter.step
-    metrics = audit_event.metrics(record, advice)
-    yield {"event": "metrics", "step": step, "kind": audit_event.KIND, "metrics": metrics}
-    yield {"event": "recommendation", "step": step, **audit_event.recommendation(record, advice)}
+def _events(note: Note, last_step: int | None) -> Iterator[dict[str, Any]]:
+    step = last_step if note.adapter.step is None else note.adapter.step
+    for entry in note.entries:
+        yield {"event": entry.event, "step": step, **entry.payload}
 
 
-def _create(path: Path, record: AuditRecord, advice: Advice) -> str:
-    meta = {**_origin(record.adapter.peft_dir), "created_by": origin.AUDIT}
+def _create(path: Path, note: Note) -> str:
+    meta = {**_origin(note.adapter.peft_dir), "created_by": note.maker}
     with TelemetryWriter(path, strict=True, sinks=()) as writer:
-        writer.run_start(_config(record.adapter), meta=meta)
-        for event in _events(record, advice, None):
+        writer.run_start(_config(note.adapter), meta=meta)
+        for event in _events(note, None):
             writer.log(event.pop("event"), **event)
         return writer.run_id
 
@@ -186,7 +110,7 @@ def _config(adapter: AdapterInfo) -> ConfigSnapshot:
     try:
         return ConfigSnapshot.from_dict(sources.adapter(Path(adapter.adapter_config_path)))
     except GradienceError:
-        return ConfigSnapshot()  # the audit could read it; as a configuration it may still be odd
+        return ConfigSnapshot()  # the adapter could be read; as a configuration it may still be odd
 
 
 def _origin(place: str) -> dict[str, str]:
@@ -196,11 +120,5 @@ def _origin(place: str) -> dict[str, str]:
 
 def _output_dir(adapter: Path) -> Path:
     """The directory a trainer calls its own: checkpoints are folders in it."""
-    here = _folder(adapter)
+    here = journals.directory(adapter)
     return here.parent if here.name.startswith("checkpoint-") else here
-
-
-def _folder(adapter: Path) -> Path:
-    """Other tools' adapters are single files."""
-    here = adapter.resolve()
-    return here.parent if here.is_file() else here

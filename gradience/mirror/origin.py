@@ -1,21 +1,25 @@
-"""Whose run a journal is: the record of a training, or one that an audit had to make for an adapter of somebody else's.
+"""Whose run a journal is: the record of a training, or one that a command had to make for somebody else's adapter.
 
 The training of the latter may have been tracked by its own means, and is recognised by its output directory. A
 training of ours never is: its directory may be that of yesterday's run.
 """
 
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal, get_args
 
 from gradience.mirror.sink import Run
 
-AUDIT: Final = "gradience audit"  # the `meta.created_by` of a journal that an audit had to make
+Maker = Literal["gradience audit", "gradience compress", "gradience verify"]  # `meta.created_by` of such a journal
+
+AUDIT: Final[Maker] = "gradience audit"
+COMPRESS: Final[Maker] = "gradience compress"
+VERIFY: Final[Maker] = "gradience verify"
 _CHECKPOINT: Final = "checkpoint-"
 
 
 def trains(run: Run) -> bool:
-    """Whether the journal is the record of a training, even of one that said nothing about itself: no audit made it."""
-    return run.meta.get("created_by") != AUDIT
+    """Whether the journal is the record of a training, even of one that said nothing about itself."""
+    return run.meta.get("created_by") not in get_args(Maker)
 
 
 def directories(run: Run) -> list[Path]:

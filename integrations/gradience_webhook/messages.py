@@ -36,8 +36,8 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
 def message(record: Record, run: Run, floor: Severity) -> Message | None:
     """The message of a line; None for one that no person waits for, or that matters less than `floor`."""
     event = record.event
-    if isinstance(event, RunStart | RunEnd) and run.meta.get("created_by") == origin.AUDIT:
-        return None  # the frame of an audit, which no training ran in
+    if isinstance(event, RunStart | RunEnd) and not origin.trains(run):
+        return None  # the frame of what a command found out, which no training ran in
     if isinstance(event, RunStart):
         return _message(record, f"Started: {_named(run)}{_subject(event)}", runs=True)
     if isinstance(event, RunEnd):

@@ -1,6 +1,12 @@
-"""Where `gradience audit` keeps an audit: the options for it, the journal, and the trackers after that."""
+"""Where a command keeps what it found out about an adapter: the options for it, its journal, and then the trackers.
+
+journal = keep.journal(place, keeping)
+landed = landing.land(journal, note)        a `Note`: what was found, as entries of a journal
+delivered = keep.deliver(landed, keeping, place, what="audit")
+"""
 
 import os
+import sys
 from pathlib import Path
 from typing import Any, Final
 
@@ -8,9 +14,12 @@ import click
 import msgspec
 
 from gradience import references
-from gradience.cli import delivery, landing, output, wishes
+from gradience.cli import delivery, journals, output, wishes
+from gradience.cli.journals import Journal
+from gradience.cli.landing import Landed
 from gradience.cli.options import together
 from gradience.cli.path import A_PATH
+from gradience.errors import InputError
 from gradience.mirror import catchup, config
 from gradience.mirror.wish import Wish
 from gradience.references import Fetched
@@ -54,7 +63,7 @@ class Keeping(msgspec.Struct, frozen=True, kw_only=True):
 
 
 options: Final = together(
-    click.option("--append", type=A_PATH, metavar="JSONL", help="Append the audit to this recorded run."),
+    click.option("--append", type=A_PATH, metavar="JSONL", help="Add what is found to this recorded run."),
     click.option("--telemetry", type=A_PATH, metavar="JSONL", help="As --append, but make the file if need be."),
     click.option("--log-to", multiple=True, metavar="NAME", help="Mirror the run into this tracker; may be repeated."),
     click.option("--sinks", type=A_PATH, metavar="FILE", help=f"Or into several. {wishes.SINKS_HELP}"),
@@ -89,31 +98,54 @@ def check(keeping: Keeping, *places: str) -> None:
         wish.sink()  # which contacts nobody, and refuses an option that makes no sense
 
 
-def journal(place: Fetched, keeping: Keeping) -> landing.Journal | None:
-    """The journal that the audit of the adapter at `place` goes to; None where it is not to be kept.
+def journal(place: Fetched, keeping: Keeping) -> Journal | None:
+    """The journal for what is found of the adapter at `place`; None where it is not to be kept.
 
     Raises:
         GradienceError: it cannot be that one, or several could be meant.
     """
     if keeping.append:
-        return landing.named(keeping.append)
+        return journals.named(keeping.append)
     if keeping.telemetry:
-        return landing.at(keeping.telemetry)
-    # A place that is not there is the audit's to refuse.
+        return journals.at(keeping.telemetry)
+    # A place that is not there is the command's to refuse.
     if not keeping.is_mirrored or not os.access(place.folder, os.F_OK):
         return None
-    return landing.beside(place.folder) if place.is_local else landing.apart(place.shown)
+    return journals.beside(place.folder) if place.is_local else journals.apart(place.shown)
 
 
-def deliver(landed: landing.Landed, keeping: Keeping, place: Fetched) -> list[delivery.Delivered]:
-    """Say where the audit is, and mirror its run into the trackers."""
-    what = "Appended the audit to" if landed.added else "The same audit of this adapter is already in"
-    output.talk(f"{what} {plain(landed.path)} (run {plain(landed.run_id)})")
+def recorded(place: Fetched, keeping: Keeping) -> Journal | None:
+    """As `journal`; where nothing is said, the journal of the run that trained the adapter, if there is one.
+
+    Raises:
+        GradienceError: as `journal`.
+    """
+    asked = journal(place, keeping)
+    if asked is not None or not place.is_local or not os.access(place.folder, os.F_OK):
+        return asked
+    try:
+        found = journals.beside(place.folder)
+    except InputError as error:
+        output.talk(plain(f"Not recorded: {error}"))
+        return None
+    return found if found.run_id else None
+
+
+def deliver(landed: Landed, keeping: Keeping, place: Fetched, *, what: str) -> list[delivery.Delivered]:
+    """Say where it is, `what` being a word for it, and mirror its run into the trackers."""
+    done = f"Appended the {what} to" if landed.added else f"The same {what} of this adapter is already in"
+    output.talk(f"{done} {plain(landed.path)} (run {plain(landed.run_id)})")
     request = delivery.Request(wishes=keeping.wishes, deadline_s=keeping.deadline, runs=place.runs)
     return delivery.deliver(landed.path, landed.run_id, request)
 
 
-def told(landed: landing.Landed | None, delivered: list[delivery.Delivered]) -> dict[str, Any]:
-    """Where the audit is, for the JSON document."""
+def told(landed: Landed | None, delivered: list[delivery.Delivered]) -> dict[str, Any]:
+    """Where it is, for the JSON document."""
     where = {} if landed is None else {"journal": str(landed.path), "run_id": landed.run_id, "added": landed.added}
     return {**where, **({"trackers": msgspec.to_builtins(delivered)} if delivered else {})}
+
+
+def enforce(keeping: Keeping, delivered: list[delivery.Delivered]) -> None:
+    """End with exit code 4 where --strict asks for it and a tracker is behind."""
+    if keeping.strict and not all(one.up_to_date for one in delivered):
+        sys.exit(output.BEHIND)

@@ -1,0 +1,107 @@
+"""Which journal a command on an adapter adds to: that of the run which trained it, or a new one beside the adapter."""
+
+import hashlib
+import re
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from gradience.errors import InputError, TelemetryError
+from gradience.vnext import runs
+from gradience.vnext.telemetry_reader import TelemetryReader
+
+NAME: Final = "run.jsonl"
+ABOVE: Final = 2  # folders above the adapter: OUT/checkpoint-500 and OUT/run-1/checkpoint-500 both find OUT's journal
+_LONGEST: Final = 60  # characters of a reference in a file's name
+
+
+class Journal(msgspec.Struct, frozen=True, kw_only=True):
+    """The file to append to; `run_id` is None where it holds no run yet, or does not exist."""
+
+    path: Path
+    run_id: str | None = None
+
+
+def named(path: Path) -> Journal:
+    """The journal that `--append` names: it has to exist and hold a run.
+
+    Raises:
+        TelemetryError: it does not.
+    """
+    runs.check(path)
+    last = runs.last(path)
+    if last is None:
+        raise TelemetryError(f"cannot append to {path}: it holds no run yet; name another file, or use --telemetry")
+    return Journal(path=path, run_id=last.run_id)
+
+
+def at(path: Path) -> Journal:
+    """The journal that `--telemetry` names, which may still have to be made.
+
+    Raises:
+        TelemetryError: there is something else under that name.
+    """
+    if not path.exists():
+        return Journal(path=path)
+    runs.check(path)
+    last = runs.last(path)
+    return Journal(path=path, run_id=last.run_id if last else None)
+
+
+def beside(adapter: Path) -> Journal:
+    """The journal in or above the directory of the adapter, else one to be made in it.
+
+    Raises:
+        InputError: several could be meant.
+        TelemetryError: a file that is no journal is in the way of a new one.
+    """
+    here = directory(adapter)
+    for folder in [here, *here.parents][: ABOVE + 1]:
+        found = _in(folder)
+        if found is not None:
+            return found
+    return at((adapter if adapter.is_dir() else adapter.parent) / NAME)
+
+
+def apart(reference: str) -> Journal:
+    """The journal of an adapter that was fetched: in the working directory, under a name of the reference's own.
+
+    Raises:
+        TelemetryError: a file that is no journal is in the way of a new one.
+    """
+    mark = hashlib.sha256(reference.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    name = re.sub(r"[^\w.-]+", "-", reference.partition(":")[2]).strip("-.")[-_LONGEST:]
+    return at(Path(f"audit-{name.strip('-.')}-{mark}.jsonl"))
+
+
+def planned_steps(journal: Journal) -> int | None:
+    """How many steps the journal's run was meant to take, where its configuration says."""
+    if journal.run_id is None:
+        return None
+    config = TelemetryReader(journal.path, run_id=journal.run_id).latest_config()
+    return config.training.max_steps if config else None
+
+
+def _in(folder: Path) -> Journal | None:
+    first = _journal(folder / NAME)
+    if first is not None:
+        return first
+    found = [journal for path in sorted(folder.glob("*.jsonl")) if (journal := _journal(path)) is not None]
+    if len(found) > 1:
+        names = ", ".join(str(journal.path) for journal in found)
+        raise InputError(f"cannot choose the run that trained the adapter: {names}; name one with --append")
+    return found[0] if found else None
+
+
+def _journal(path: Path) -> Journal | None:
+    try:
+        return named(path)
+    except TelemetryError:
+        return None
+
+
+def directory(adapter: Path) -> Path:
+    """The directory of an adapter, absolute; other tools' adapters are single files."""
+    here = adapter.resolve()
+    return here.parent if here.is_file() else here
