@@ -1,0 +1,78 @@
+"""Whether a compressed adapter is as good as its original: pass, fail, or inconclusive where the noise is too large.
+
+A drop fails if it is beyond the tolerance and beyond one standard error. Without such a drop, an evaluation passes if
+it could have shown one: if its standard error is no larger than the tolerance. The tolerance, where none is stated, is
+0.5 % of the original, or one standard error where that is larger, up to 2 %. A coarser evaluation shows nothing.
+"""
+
+from typing import Final, Literal
+
+import msgspec
+
+from gradience.errors import InputError
+from gradience.evaluation.paired import Difference
+
+Outcome = Literal["pass", "fail", "inconclusive"]
+
+RELATIVE: Final = 0.005  # of the original: what the public table of truncated adapters loses at 95 % energy is 0.6 %
+_ROUNDING: Final = 1e-9  # 0.99 - 0.98 is a little more than 0.01
+COARSEST: Final = 0.02  # of the original: at 90 % energy it loses 2.6 %, which a test has to see
+
+
+class Tolerance(msgspec.Struct, frozen=True, kw_only=True):
+    """How much worse is still as good: a number, or a share of the original; neither means the default."""
+
+    absolute: float | None = None
+    relative: float | None = None
+
+    def of(self, found: Difference) -> float:
+        """In units of the metric."""
+        size = abs(found.original)
+        if self.absolute is not None:
+            return self.absolute
+        if self.relative is not None:
+            return self.relative * size
+        return max(RELATIVE * size, min(found.error or 0.0, COARSEST * size))
+
+    @property
+    def is_default(self) -> bool:
+        """Whether nobody stated one."""
+        return self.absolute is None and self.relative is None
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """`drop` is how much worse the compressed adapter is; below zero where it is better."""
+
+    outcome: Outcome
+    drop: float
+    tolerance: float
+    higher_is_better: bool
+    difference: Difference
+
+
+def tolerance(text: str | None) -> Tolerance:
+    """What a person means by `0.01` or `0.5%`.
+
+    Raises:
+        InputError: neither is it, or it is below zero.
+    """
+    if text is None:
+        return Tolerance()
+    number, is_share = text.strip().removesuffix("%"), text.strip().endswith("%")
+    try:
+        value = float(number)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise InputError(f"--tolerance {text} is neither a number such as 0.01 nor a share such as 0.5%")
+    return Tolerance(relative=value / 100) if is_share else Tolerance(absolute=value)
+
+
+def judge(found: Difference, allowed: Tolerance, *, higher_is_better: bool) -> Verdict:
+    """The outcome; without a standard error the measured drop alone decides."""
+    drop = -found.delta if higher_is_better else found.delta
+    limit, error = allowed.of(found), found.error or 0.0
+    outcome: Outcome = "pass" if error <= limit else "inconclusive"
+    if drop > max(limit, error) + _ROUNDING * abs(found.original):
+        outcome = "fail"
+    return Verdict(outcome=outcome, drop=drop, tolerance=limit, higher_is_better=higher_is_better, difference=found)
