@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gradience.audit.record import AuditRecord, AuditSummary
-from gradience.mirror import view
+from gradience.mirror import standing, view
 from gradience.mirror.history import History
 from gradience.mirror.sink import Batch, Position
 from gradience.policy import audit_event
@@ -171,7 +171,7 @@ def test_advice_about_an_older_step_never_replaces_newer_advice() -> None:
     new = record("recommendation", step=600, recommendations=[], verdict="ok")
     old = record("recommendation", step=300, recommendations=[], verdict="act")
     assert view.batch_tags(batch(new, old))["gradience.verdict"] == "ok"
-    assert view.advice(batch(old, before=History().after(new))) is None
+    assert standing.advice(batch(old, before=History().after(new))) is None
     assert "gradience.verdict" not in view.batch_tags(batch(old, before=History().after(new)))
 
 

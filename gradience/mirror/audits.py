@@ -6,7 +6,7 @@ from typing import Any, Final
 import msgspec
 
 from gradience.audit import columns
-from gradience.mirror import view
+from gradience.mirror import standing
 from gradience.mirror.sink import Batch
 from gradience.policy import audit_event
 from gradience.vnext.record import Record
@@ -61,7 +61,7 @@ def of(batch: Batch) -> list[Audit]:
 
 def brings(batch: Batch) -> bool:
     """Whether a batch has something to publish."""
-    return any(map(is_audit, batch.records)) or view.advice(batch) is not None
+    return any(map(is_audit, batch.records)) or standing.advice(batch) is not None
 
 
 def publication(
@@ -73,7 +73,7 @@ def publication(
     advice that comes in a later process than its audit.
     """
     found = of(batch)
-    advice = view.advice(batch)
+    advice = standing.advice(batch)
     if advice is None:
         newest = _newest(found, batch.advised)
         return Publication(audit=newest, advice=None) if newest else None

@@ -2,9 +2,10 @@
 
 import msgspec
 
-from gradience.mirror import view
+from gradience.mirror import standing, verified, view
+from gradience.mirror.verified import Verified
 from gradience.vnext.record import Record
-from gradience.vnext.types import Alert, RunEnd, RunStart, TrainStep
+from gradience.vnext.types import Alert, Metrics, RecommendationEvent, RunEnd, RunStart, TrainStep
 
 
 class History(msgspec.Struct, frozen=True):
@@ -15,6 +16,7 @@ class History(msgspec.Struct, frozen=True):
     nonfinite: frozenset[str] = frozenset()
     unended: bool = False  # it began, and came to no end so far
     ended: bool = False  # it came to an end, and has not gone on since
+    verified: dict[str, Verified] = {}  # the latest of each adapter, by its fingerprint
 
     def after(self, record: Record) -> "History":
         """The history once a line is part of it."""
@@ -27,8 +29,17 @@ class History(msgspec.Struct, frozen=True):
         if isinstance(event, Alert):
             severity = event.severity.value
             return msgspec.structs.replace(self, alerts={**self.alerts, severity: self.alerts.get(severity, 0) + 1})
-        if event.step is not None and view.is_advice(record):
-            return msgspec.structs.replace(self, advised=max(event.step, self.advised or event.step))
+        if isinstance(event, Metrics | RecommendationEvent) and standing.speaks(record):
+            return self._after_words(record)
         if fresh := view.nonfinite(record).keys() - self.nonfinite:
             return msgspec.structs.replace(self, nonfinite=self.nonfinite | fresh)
         return self
+
+    def _after_words(self, record: Record) -> "History":
+        """The history once somebody has spoken about an adapter."""
+        step, one = record.event.step, verified.of_line(record)
+        return msgspec.structs.replace(
+            self,
+            advised=self.advised if step is None else max(step, self.advised or step),
+            verified={**self.verified, one.adapter: one} if one else self.verified,
+        )

@@ -101,6 +101,7 @@ class Ledger:
             position=Position(last, self._tail.fingerprint_after(group.upto(last).lines)),
             alerts=history.alerts,
             advised=history.advised,
+            verified=history.verified,
             nonfinite=history.nonfinite,
             ended=history.ended,
         )

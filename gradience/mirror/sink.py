@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Protocol
 
 import msgspec
 
+from gradience.mirror.verified import Verified
 from gradience.vnext.record import Record
 from gradience.vnext.types import RunStatus
 
@@ -64,7 +65,8 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     records: tuple[Record, ...]
     position: Position  # after the last of them
     alerts: dict[str, int] = {}  # alerts of this run before this batch, by severity
-    advised: int | None = None  # the highest step that a recommendation before this batch spoke about
+    advised: int | None = None  # the highest step that advice or a verification before this batch spoke about
+    verified: Mapping[str, Verified] = {}  # those of this run before this batch, by the adapter's fingerprint
     nonfinite: frozenset[str] = frozenset()  # metrics of this run that were non-finite before this batch
     ended: bool = False  # this run had come to its end before this batch, and not gone on
     names: Mapping[str, str] = {}  # what to call metrics that are not to have the name of `view`

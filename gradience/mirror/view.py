@@ -11,6 +11,8 @@ from typing import Any, Final
 
 import msgspec
 
+from gradience.evaluation import verification
+from gradience.mirror import standing
 from gradience.mirror.sink import Batch
 from gradience.report.plain import plain
 from gradience.vnext import codec
@@ -22,7 +24,6 @@ Scalar = str | int | float | bool
 
 RUN_ID_TAG: Final = "gradience.run_id"
 CURSOR_TAG: Final = "gradience.cursor"
-ADVICE_STEP_TAG: Final = "gradience.advice_step"
 _RESERVED: Final = (RUN_ID_TAG, CURSOR_TAG)
 _NONFINITE: Final = "gradience.nonfinite."
 
@@ -38,7 +39,12 @@ _DETAILS: Final = (
     "suggested_r_global_median", "suggested_r_global_90", "n_layers_with_udr", "udr_mean", "udr_f_mean",
     "sdi_mean", "sdi_p90", "fraction_udr_gt_0_1", "fraction_udr_gt_0_3",
 )  # fmt: skip
-_LEFT_OUT: Final = {"lora_audit": frozenset((*_TABLES, *_DETAILS))}
+_VERIFIED: Final = ("original", "compressed", "delta", "standard_error", "tolerance")
+_LEFT_OUT: Final = {
+    "lora_audit": frozenset((*_TABLES, *_DETAILS)),
+    verification.KIND: frozenset(verification.Verification.__struct_fields__) - frozenset(_VERIFIED),
+}
+VERIFIED_DELTA: Final = "lora_audit/verified_delta"  # beside the suggestion that it is about
 _NOTHING: Final[frozenset[str]] = frozenset()
 _NO_NAMES: Final[Mapping[str, str]] = {}
 _COLONS: Final = 5  # one after each key of the envelope
@@ -133,33 +139,14 @@ def batch_tags(batch: Batch) -> dict[str, str]:
     """
     found = {RUN_ID_TAG: batch.records[0].event.run_id}
     seen = {plain(f"{_NONFINITE}{batch.names.get(key, key)}") for key in batch.nonfinite}
-    standing = advice(batch)
+    advice = standing.advice(batch)
     for record in batch.records:
-        if record is not standing and is_advice(record):
+        if record is not advice and standing.is_advice(record):
             continue
         fresh = {key: value for key, value in tags(record, batch.names).items() if key not in seen}
         seen.update(key for key in fresh if key.startswith(_NONFINITE))
         found.update(fresh)
-    return found
-
-
-def is_advice(record: Record) -> bool:
-    """Whether a line is a verdict on the run, not just any recommendation."""
-    return isinstance(record.event, RecommendationEvent) and "verdict" in record.extras
-
-
-def advice(batch: Batch) -> Record | None:
-    """The advice of a batch that stands after it; None when it brings none, or only about an older step."""
-    newest, standing = batch.advised, None
-    for record in batch.records:
-        if is_advice(record) and not _older(record.event.step, newest):
-            standing = record
-            newest = record.event.step if record.event.step is not None else newest
-    return standing
-
-
-def _older(step: int | None, newest: int | None) -> bool:
-    return step is not None and newest is not None and step < newest
+    return {**found, **standing.verified_tags(batch)}
 
 
 def _values(record: Record) -> Iterable[tuple[str, float]]:
@@ -169,8 +156,15 @@ def _values(record: Record) -> Iterable[tuple[str, float]]:
     if isinstance(event, Eval):
         return _numbers(f"eval/{event.split}", event.metrics)
     if isinstance(event, Metrics):
-        return _numbers(event.kind, event.metrics, _LEFT_OUT.get(event.kind, _NOTHING))
+        return [*_numbers(event.kind, event.metrics, _LEFT_OUT.get(event.kind, _NOTHING)), *_verified_delta(event)]
     return ()
+
+
+def _verified_delta(event: Metrics) -> Iterator[tuple[str, float]]:
+    """Once more under the name that stands beside the advice."""
+    delta = event.metrics.get("delta")
+    if event.kind == verification.KIND and isinstance(delta, int | float):
+        yield VERIFIED_DELTA, _float(delta)
 
 
 def _step_values(record: Record, event: TrainStep) -> list[tuple[str, float]]:
@@ -240,7 +234,7 @@ def _advice_tags(record: Record) -> dict[str, str]:
     extras = {plain(f"gradience.{key}"): _text(value) for key, value in record.extras.items()}
     found = {key: text for key, text in extras.items() if text is not None and key not in _RESERVED}
     if "gradience.verdict" in found and record.event.step is not None:
-        found[ADVICE_STEP_TAG] = str(record.event.step)
+        found[standing.ADVICE_STEP_TAG] = str(record.event.step)
     return found
 
 

@@ -182,6 +182,7 @@ def _batch(records: tuple[Record, ...], before: tuple[Record, ...]) -> Batch:
         position=Position(records[-1].line, hashlib.blake2b(records[-1].raw).hexdigest()),
         alerts=history.alerts,
         advised=history.advised,
+        verified=history.verified,
         nonfinite=history.nonfinite,
         ended=history.ended,
     )

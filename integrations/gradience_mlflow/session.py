@@ -5,15 +5,15 @@ from concurrent import futures
 from pathlib import Path
 from threading import Thread
 
-import msgspec
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.entities import Run as TrackedRun
 
 from gradience.errors import UnavailableError
+from gradience.mirror import standing
 from gradience.mirror.artifacts import Kind
 from gradience.mirror.sink import Batch, Position, Run, Tracked
-from gradience.mirror.view import ADVICE_STEP_TAG, RUN_ID_TAG
+from gradience.mirror.view import RUN_ID_TAG
 from gradience.vnext.types import RunStatus
 from gradience_mlflow import contents, creation, limits, locate, schema
 from gradience_mlflow.artifacts import Artifacts
@@ -64,7 +64,7 @@ class Session:
         lines = f"{batch.records[0].line} to {batch.records[-1].line}"
         with translated(f"Delivering lines {lines} to MLflow run {self._id}"):
             run = self._look(batch)
-            batch = _with_standing_advice(batch, run)
+            batch = standing.in_light_of(batch, run.data.tags) if run else batch
             found = contents.contents(batch, self._names, run.data.params if run else {})
             tags = {**found.tags, **self._publish(batch, run), self._cursor_tag: str(batch.position)}
             self._enter(contents.phase(batch), run)
@@ -85,7 +85,7 @@ class Session:
 
     def _look(self, batch: Batch) -> TrackedRun | None:
         """The run as it is now, for a batch that depends on it."""
-        needed = contents.starts(batch) or self._artifacts.brings(batch)
+        needed = contents.starts(batch) or self._artifacts.brings(batch) or standing.brings(batch)
         return self._client.get_run(self._id) if needed else None
 
     def _publish(self, batch: Batch, run: TrackedRun | None) -> Mapping[str, str]:
@@ -109,13 +109,6 @@ class Session:
             if self._client.get_run(self._id).info.status in ("RUNNING", "SCHEDULED"):
                 ended = None if self._last_ts is None else limits.milliseconds(self._last_ts)
                 self._client.set_terminated(self._id, contents.ended(status), ended)
-
-
-def _with_standing_advice(batch: Batch, run: TrackedRun | None) -> Batch:
-    """The batch in the light of advice that another journal left on the run."""
-    tagged = run.data.tags.get(ADVICE_STEP_TAG, "") if run else ""
-    steps = [step for step in (batch.advised, int(tagged) if tagged.isdigit() else None) if step is not None]
-    return msgspec.structs.replace(batch, advised=max(steps, default=None))
 
 
 def _log(client: MlflowClient, run_id: str, request: Request) -> None:

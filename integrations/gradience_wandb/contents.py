@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from gradience.audit import columns
-from gradience.mirror import view
+from gradience.mirror import standing, verified, view
 from gradience.mirror.sink import Batch
 from gradience.mirror.view import CURSOR_TAG, RUN_ID_TAG
 from gradience.report.plain import plain
@@ -71,7 +71,7 @@ class Contents(msgspec.Struct, frozen=True, kw_only=True):
 
 def contents(batch: Batch, known: Known) -> Contents:
     """Everything that a batch brings to a run of which so much is known."""
-    batch = with_standing_advice(batch, known)
+    batch = in_light_of(batch, known)
     config, conflicts = _config(batch, known.config)
     told = _told(batch, known.told, conflicts)
     return Contents(
@@ -230,17 +230,30 @@ def _status(batch: Batch) -> str | None:
 
 
 def _tags(batch: Batch, known: Known) -> tuple[str, ...]:
-    """The run's tags after a batch: everybody else's, and those of the advice that stands and of every alert."""
+    """The run's tags after a batch: everybody else's, and those of what stands and of every alert."""
     alerts = [record.event.code for record in batch.records if isinstance(record.event, Alert)]
-    advice = view.advice(batch)
-    kept: tuple[str, ...] = known.tags
-    fresh: list[Any] = [code for code in alerts if code]
+    stale, fresh = _advice_tags(batch, known)
+    kept = [tag for tag in known.tags if tag not in set(map(_tag, stale))]
+    return tuple(dict.fromkeys([*kept, *map(_tag, [*fresh, *(code for code in alerts if code)])]))
+
+
+def _advice_tags(batch: Batch, known: Known) -> tuple[list[Any], list[Any]]:
+    """The tags that advice and verification take away, and those that they bring."""
+    advice, tags = standing.advice(batch), standing.verified_tags(batch)
+    stale: list[Any] = []
+    fresh: list[Any] = []
     if advice is not None:
-        stale = {_tag(name) for name in (known.told.get("verdict"), *str(known.told.get("codes", "")).split(","))}
         codes = advice.extras.get("codes")
-        kept = tuple(tag for tag in kept if tag not in stale)
-        fresh = [advice.extras["verdict"], *(codes if isinstance(codes, list) else []), *fresh]
-    return tuple(dict.fromkeys([*kept, *map(_tag, fresh)]))
+        stale = [known.told.get("verdict"), *str(known.told.get("codes", "")).split(",")]
+        fresh = [advice.extras["verdict"], *(codes if isinstance(codes, list) else [])]
+    if advice is not None or tags:
+        stale += [_verified(outcome) for outcome in ("pass", "fail")]
+    outcome = tags.get(verified.OUTCOME_TAG)
+    return stale, [*fresh, *([_verified(outcome)] if outcome else [])]
+
+
+def _verified(outcome: str) -> str:
+    return f"verified_{outcome}"
 
 
 def _tag(name: object) -> str:
@@ -251,8 +264,6 @@ def _short(text: str) -> str:
     return text if len(text) <= _TAG else f"{text[: _TAG - 1]}…"
 
 
-def with_standing_advice(batch: Batch, known: Known) -> Batch:
-    """The batch in the light of advice that another journal left on the run."""
-    told = str(known.told.get("advice_step", ""))
-    steps = [step for step in (batch.advised, int(told) if told.isdigit() else None) if step is not None]
-    return msgspec.structs.replace(batch, advised=max(steps, default=None))
+def in_light_of(batch: Batch, known: Known) -> Batch:
+    """The batch, given what another journal may have left on the run."""
+    return standing.in_light_of(batch, {f"{ROOT}.{key}": value for key, value in known.told.items()})

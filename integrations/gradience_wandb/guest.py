@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from gradience.mirror import artifacts, audits, view
+from gradience.mirror import artifacts, audits, standing, view
 from gradience.mirror.audits import Audit, Publication
 from gradience.mirror.sink import Batch, Position
 from gradience.vnext.record import Record
@@ -44,7 +44,7 @@ def gift(
 
     `earlier` is an audit whose advice may only come now; `published` reads back those that the run holds.
     """
-    batch = contents.with_standing_advice(batch, known)
+    batch = contents.in_light_of(batch, known)
     found = contents.contents(batch, msgspec.structs.replace(known, config={}))
     publication = audits.publication(batch, earlier, published)
     note = publication.note if publication and _may_note(known) else None
@@ -62,7 +62,7 @@ def gift(
 
 def rows(batch: Batch, known: Known) -> list[view.Row]:
     """The numbers of a batch line by line, without audits about an older step than the advice that stands."""
-    batch = contents.with_standing_advice(batch, known)
+    batch = contents.in_light_of(batch, known)
     return [row for row in view.rows(batch) if row.values and not _is_outdated(row.record, batch)]
 
 
@@ -100,7 +100,7 @@ def _is_outdated(record: Record, batch: Batch) -> bool:
     step = record.event.step
     if step is None or not audits.is_audit(record):
         return False
-    before = [one.event.step for one in batch.records if one.line < record.line and view.is_advice(one)]
+    before = [one.event.step for one in batch.records if one.line < record.line and standing.is_advice(one)]
     return any(advised is not None and step < advised for advised in [batch.advised, *before])
 
 

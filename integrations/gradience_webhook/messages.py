@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
-from gradience.mirror import origin, view
+from gradience.mirror import origin, standing
 from gradience.mirror.sink import Run
 from gradience.report.numbers import duration
 from gradience.report.plain import plain
@@ -59,8 +59,8 @@ def killed(run: Run, status: RunStatus, now: float) -> Message:
 
 def _advice(record: Record, event: RecommendationEvent, run: Run, floor: Severity) -> Message | None:
     told = [one for one in event.recommendations if one.severity.rank >= floor.rank]
-    verdict = _verdict(record.extras, event.step) if view.is_advice(record) else "Recommended"
-    if not told and not view.is_advice(record):
+    verdict = _verdict(record.extras, event.step) if standing.is_advice(record) else "Recommended"
+    if not told and not standing.is_advice(record):
         return None
     worst = max((one.severity for one in told), key=lambda severity: severity.rank, default=None)
     return _message(record, "\n".join([f"{verdict}: {_named(run)}", *map(_finding, told)]), severity=worst)
