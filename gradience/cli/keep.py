@@ -128,7 +128,10 @@ def recorded(place: Fetched, keeping: Keeping) -> Journal | None:
     except InputError as error:
         output.talk(plain(f"Not recorded: {error}"))
         return None
-    return found if found.run_id else None
+    if found.run_id is None:
+        output.talk("Not recorded: no recorded run in or above the adapter's directory; name one with --append.")
+        return None
+    return found
 
 
 def deliver(landed: Landed, keeping: Keeping, place: Fetched, *, what: str) -> list[delivery.Delivered]:

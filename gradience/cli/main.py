@@ -1,7 +1,7 @@
 """The `gradience` command. A command's module is imported when it is called, so that `--help` stays quick.
 
-Exit codes: 0 done; 1 an input could not be used; 2 usage; 3 findings at or above `--fail-on`; 4 a tracker is behind,
-or cannot be reached.
+Exit codes: 0 done; 1 an input could not be used; 2 usage; 3 findings at or above `--fail-on`, or `verify` failed; 4 a
+tracker is behind, or cannot be reached.
 """
 
 import os
@@ -22,6 +22,7 @@ COMMANDS: Final = {
     "compare": ("gradience.cli.compare", "Compare the updates of two adapters."),
     "monitor": ("gradience.cli.monitor", "Sum up a recorded run: train, eval, gap, alerts, audit, advice."),
     "sinks": ("gradience.cli.sinks", "List the trackers that can be mirrored into, or check them."),
+    "verify": ("gradience.cli.verify", "Run your evaluation on an adapter and on its compressed form."),
     "sync": ("gradience.cli.sync", "Catch a tracker up with a recorded run."),
 }
 INTERRUPTED: Final = 130  # 128 + SIGINT, as a shell reports it
@@ -77,7 +78,7 @@ class LazyGroup(click.Group):
     cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Exit codes: 0 done, 1 an input could not be used, 2 usage, 3 findings at or above --fail-on, "
-    "4 a tracker is behind, or cannot be reached.",
+    "or verify failed, 4 a tracker is behind, or cannot be reached.",
 )
 @click.version_option(__version__, prog_name="gradience", message="%(prog)s %(version)s")
 @click.pass_context

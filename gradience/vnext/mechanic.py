@@ -7,6 +7,7 @@ import msgspec
 from gradience.vnext.types import Metrics, RecommendationEvent
 
 AUDIT: Final = "lora_audit"
+VERIFICATION: Final = "verification"
 
 _SIGNALS: Final = {  # field of the snapshot: the names that it goes by in metrics events
     "stable_rank_mean": ("stable_rank_mean", "avg_stable_rank", "stable_rank"),
@@ -36,11 +37,15 @@ class Mechanic:
         self._metrics_step: int | None = None
         self._audit = _Said()
         self._advice = _Said()
+        self._verification = _Said()
 
     def measure(self, event: Metrics) -> None:
         """Take a metrics event."""
         self._metrics_step = event.step
-        if event.kind != AUDIT:
+        if event.kind == VERIFICATION:
+            if self._verification.gives_way_to(event.step):
+                self._verification = _Said(event.step, event.metrics)
+        elif event.kind != AUDIT:
             self._signals |= _signals(event.metrics)
         elif self._audit.gives_way_to(event.step):
             self._audit = _Said(event.step, event.metrics)
@@ -60,6 +65,8 @@ class Mechanic:
             "lora_audit_step": self._audit.step,
             "recommendation": self._advice.payload,
             "recommendation_step": self._advice.step,
+            "verification": self._verification.payload,
+            "verification_step": self._verification.step,
         }
 
     def extras(self) -> dict[str, Any]:

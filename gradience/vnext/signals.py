@@ -115,6 +115,8 @@ class SignalSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     lora_audit_step: int | None = None
     recommendation: dict[str, Any] | None = None  # the payload of the latest advice, chosen alike
     recommendation_step: int | None = None
+    verification: dict[str, Any] | None = None  # the metrics of the latest one, chosen alike
+    verification_step: int | None = None
 
     alerts: tuple[AlertSeen, ...] = ()
     alert_counts: dict[str, int] = {}  # by severity

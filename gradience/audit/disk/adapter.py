@@ -59,6 +59,16 @@ def load(path: str | PathLike[str], *, initial: str | PathLike[str] | None = Non
     return _checked(loaded if initial is None else _less(loaded, initial))
 
 
+def identify(path: str | PathLike[str]) -> AdapterInfo:
+    """What the adapter in the directory `path` says about itself; also one whose factors could not be audited.
+
+    Raises:
+        AdapterError: there is no adapter, or one of another kind than LoRA.
+    """
+    files = folder.find(path, unconverted=True)
+    return _info(files, config.read(files.config), ()) if files.layout is None else _foreign(files, files.layout).info
+
+
 def _checked(found: Adapter) -> Adapter:
     """The same; everything later knows a module by its name, and takes the memory of the largest factor."""
     twice = [one.name for one, next_one in pairwise(found.modules) if one.name == next_one.name]
