@@ -89,10 +89,11 @@ def test_only_a_recorded_run_can_be_appended_to(tmp_path: Path, content: str | N
     assert content is None or path.read_text() == content
 
 
-def test_the_planned_steps_are_those_of_the_run(tmp_path: Path) -> None:
-    """What lets an early checkpoint be recognised; None where nothing is planned, or no run is there."""
+def test_what_the_run_knows(tmp_path: Path) -> None:
+    """The planned steps let an early checkpoint be recognised; nothing where nothing is said, or no run is there."""
     planned = journals.named(_journal(tmp_path / "a.jsonl", planned=1000))
     unplanned = journals.named(_journal(tmp_path / "b.jsonl"))
-    assert journals.planned_steps(planned) == 1000
-    assert journals.planned_steps(unplanned) is None
-    assert journals.planned_steps(journals.at(tmp_path / "c.jsonl")) is None
+    assert journals.known(planned) == journals.Known(planned_steps=1000)
+    assert [journals.known(one) for one in (unplanned, journals.at(tmp_path / "c.jsonl"), None)] == [
+        journals.Known()
+    ] * 3

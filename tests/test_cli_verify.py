@@ -263,6 +263,21 @@ def test_without_a_journal_it_is_said_that_nothing_is_kept(verify: Verify, origi
     assert json.loads((original / "new.jsonl").read_text().splitlines()[0])["meta"]["created_by"] == "gradience verify"
 
 
+def test_the_run_remembers(verify: Verify, journal: Path, original: Path) -> None:
+    """The summary of the run shows it, `--fail-on` looks at it, and a later audit of the same adapter says so."""
+    assert verify(_says("0.9 if rank == 16 else 0.8"), "--repeats", "1").exit_code == 3
+    seen = CliRunner().invoke(group, ["monitor", str(journal), "--fail-on", "verification_failed"])
+    assert seen.exit_code == 3
+    assert "Verification (step 30)" in seen.stdout
+    assert "verdict     fail" in seen.stdout
+    audited = ["audit", "--peft-dir", str(original), "--append", str(journal), "--json"]
+    assert json.loads(CliRunner().invoke(group, audited).stdout)["advice"]["verified"] == "fail"
+    assert _event(journal)["verified"] == "fail"
+    assert verify(_says("0.9")).exit_code == 0
+    audited += ["--energy-level", "0.9"]
+    assert json.loads(CliRunner().invoke(group, audited).stdout)["advice"]["verified"] == "pass"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupt_ends_the_evaluation_too(

@@ -29,7 +29,6 @@ from gradience.cli.audit_input import Input
 from gradience.cli.audit_view import View
 from gradience.cli.keep import Keeping
 from gradience.cli.options import Sectioned, taken
-from gradience.policy.advice import advise
 from gradience.policy.audit_rules import GATES, RULES
 
 
@@ -70,7 +69,7 @@ def _run(asked: Input, view: View, keeping: Keeping, gate: Gate, fail_on: str | 
     baseline = audit_gate.before(gate, asked, keeping.tracking_uri)
     record = audit_input.measure(place, asked)
     judged = audit_gate.judge(record, baseline)
-    advice = advise(record, planned_steps=journals.planned_steps(journal) if journal else None)
+    advice = audit_note.advise(record, journals.known(journal))
     body = audit_view.document(record, advice, view) if view.as_json else {}
     if not view.as_json:
         output.lines(audit_view.text(record, advice, view))

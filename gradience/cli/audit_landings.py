@@ -9,7 +9,7 @@ from gradience.batch.work import Answer
 from gradience.cli import audit_note, journals, keep, outcome
 from gradience.cli.keep import Keeping
 from gradience.errors import GradienceError
-from gradience.policy.advice import Advice, advise
+from gradience.policy.advice import Advice
 
 
 class Landings:
@@ -36,7 +36,7 @@ class Landings:
     def _land(self, place: str, record: AuditRecord) -> Advice:
         fetched = references.fetch(place, tracker=self._keeping.tracking_uri)
         journal = keep.journal(fetched, self._keeping)
-        advice = advise(record, planned_steps=journals.planned_steps(journal) if journal else None)
+        advice = audit_note.advise(record, journals.known(journal))
         if journal is not None:
             delivered = keep.deliver(
                 audit_note.land(journal, record, advice), self._keeping, fetched, what=audit_note.WORD

@@ -2,12 +2,14 @@
 
 from typing import Final
 
+import msgspec
+
 from gradience.audit.record import AuditRecord
 from gradience.cli import landing
-from gradience.cli.journals import Journal
+from gradience.cli.journals import Journal, Known
 from gradience.cli.landing import Entry, Landed, Note
 from gradience.mirror import origin
-from gradience.policy import audit_event
+from gradience.policy import advice, audit_event
 from gradience.policy.advice import Advice
 
 WORD: Final = "audit"
@@ -21,21 +23,27 @@ _SAME_AUDIT: Final = (
 )
 
 
-def land(journal: Journal, record: AuditRecord, advice: Advice) -> Landed:
+def advise(record: AuditRecord, known: Known) -> Advice:
+    """The advice on an audit, in the light of what its run knows."""
+    found = advice.advise(record, planned_steps=known.planned_steps)
+    return msgspec.structs.replace(found, verified=known.verified(record.adapter.fingerprint))
+
+
+def land(journal: Journal, record: AuditRecord, advised: Advice) -> Landed:
     """Append the audit and its advice to the journal.
 
     Raises:
         TelemetryError: the journal cannot be written; nothing of the audit is in it then.
     """
-    return landing.land(journal, note(record, advice))
+    return landing.land(journal, note(record, advised))
 
 
-def note(record: AuditRecord, advice: Advice) -> Note:
+def note(record: AuditRecord, advised: Advice) -> Note:
     """The two events; an adapter without a fingerprint is never known to be the same."""
     is_known = record.adapter.fingerprint is not None
-    audit = {"kind": audit_event.KIND, "metrics": audit_event.metrics(record, advice)}
+    audit = {"kind": audit_event.KIND, "metrics": audit_event.metrics(record, advised)}
     entries = (
         Entry(event="metrics", payload=audit, identity=_SAME_AUDIT if is_known else ()),
-        Entry(event="recommendation", payload=audit_event.recommendation(record, advice), identity=("adapter",)),
+        Entry(event="recommendation", payload=audit_event.recommendation(record, advised), identity=("adapter",)),
     )
     return Note(adapter=record.adapter, maker=origin.AUDIT, entries=entries)

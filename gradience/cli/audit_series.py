@@ -17,7 +17,7 @@ from gradience.cli.keep import Keeping
 from gradience.cli.landing import Landed
 from gradience.errors import AdapterError
 from gradience.policy import series
-from gradience.policy.advice import Advice, advise
+from gradience.policy.advice import Advice
 from gradience.policy.series import Point
 from gradience.report import series_text
 
@@ -63,7 +63,7 @@ class _Walk:
 
     def __init__(self, asked: Input, journal: Journal | None) -> None:
         self._asked, self._journal = asked, journal
-        self._planned = journals.planned_steps(journal) if journal else None
+        self._known = journals.known(journal)
         self.points: list[Point] = []
         self.landed: Landed | None = None  # added, if any of the audits was
 
@@ -74,7 +74,7 @@ class _Walk:
             outcome.refuse(str(error))
             self.points.append(Point(peft_dir=str(path), step=trainer.step(path), error=str(error)))
             return
-        advice = advise(record, planned_steps=self._planned)
+        advice = audit_note.advise(record, self._known)
         self.points.append(series.point(record, advice, self.points))
         self._keep(record, advice)
 

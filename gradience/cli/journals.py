@@ -8,6 +8,8 @@ from typing import Final
 import msgspec
 
 from gradience.errors import InputError, TelemetryError
+from gradience.evaluation import verification
+from gradience.evaluation.verification import Verification
 from gradience.vnext import runs
 from gradience.vnext.telemetry_reader import TelemetryReader
 
@@ -21,6 +23,20 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True):
 
     path: Path
     run_id: str | None = None
+
+
+class Known(msgspec.Struct, frozen=True, kw_only=True):
+    """What the run says that bears on an adapter: how many steps it was to take, and the latest verification."""
+
+    planned_steps: int | None = None
+    verification: Verification | None = None
+
+    def verified(self, fingerprint: str | None) -> str:
+        """Whether the hypothesis about this adapter was tested: `pass`, `fail` or `no`."""
+        found = self.verification
+        if found is None or fingerprint is None or found.adapter.fingerprint != fingerprint:
+            return "no"
+        return "no" if found.verified == "inconclusive" else found.verified
 
 
 def named(path: Path) -> Journal:
@@ -75,12 +91,15 @@ def apart(reference: str) -> Journal:
     return at(Path(f"audit-{name.strip('-.')}-{mark}.jsonl"))
 
 
-def planned_steps(journal: Journal) -> int | None:
-    """How many steps the journal's run was meant to take, where its configuration says."""
-    if journal.run_id is None:
-        return None
-    config = TelemetryReader(journal.path, run_id=journal.run_id).latest_config()
-    return config.training.max_steps if config else None
+def known(journal: Journal | None) -> Known:
+    """What the journal tells; nothing where there is none, or no run in it."""
+    if journal is None or journal.run_id is None:
+        return Known()
+    seen = TelemetryReader(journal.path, run_id=journal.run_id).summarize()
+    return Known(
+        planned_steps=seen.config.training.max_steps if seen.config else None,
+        verification=verification.read(seen.verification),
+    )
 
 
 def _in(folder: Path) -> Journal | None:

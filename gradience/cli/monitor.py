@@ -7,7 +7,7 @@ import msgspec
 
 from gradience.cli import output
 from gradience.errors import TelemetryError
-from gradience.policy import audit_rules, check_catalogue, monitor
+from gradience.policy import audit_rules, check_catalogue, monitor, verification
 from gradience.report import monitor_text
 from gradience.vnext.signals import SignalSnapshot
 from gradience.vnext.telemetry_reader import TelemetryReader
@@ -18,6 +18,7 @@ CODES: Final = (
     *(rule.code for rule in monitor.RULES),
     *(rule.code for rule in check_catalogue.RULES),
     *(rule.code for rule in audit_rules.RULES),
+    *(rule.code for rule in verification.RULES),
 )
 
 

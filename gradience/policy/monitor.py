@@ -6,7 +6,9 @@ from typing import Any, Final
 
 import msgspec
 
+from gradience.evaluation import verification
 from gradience.policy import check
+from gradience.policy import verification as verification_rules
 from gradience.policy.rule import CONFIDENCE, Match, Rule, findings, ordered
 from gradience.vnext.signals import AlertSeen, SignalSnapshot
 from gradience.vnext.types import Recommendation, Severity
@@ -91,8 +93,14 @@ def alerts(seen: SignalSnapshot) -> list[Recommendation]:
 
 
 def everything(seen: SignalSnapshot, found: Iterable[Recommendation]) -> list[Recommendation]:
-    """All that `--fail-on` looks at: our findings, the recorded alerts and the recorded advice."""
-    return [*found, *alerts(seen), *recorded(seen)]
+    """All that `--fail-on` looks at: our findings, the recorded alerts and advice, and what was verified."""
+    return [*found, *alerts(seen), *recorded(seen), *verified(seen)]
+
+
+def verified(seen: SignalSnapshot) -> list[Recommendation]:
+    """What the latest verification shows; nothing where there is none, or it passed."""
+    found = verification.read(seen.verification)
+    return [] if found is None else verification_rules.judge(found)
 
 
 def _is_vital(name: str) -> bool:

@@ -4,8 +4,9 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from gradience.evaluation import verification
 from gradience.policy import monitor
-from gradience.report import finding_text
+from gradience.report import finding_text, verification_text
 from gradience.report.layout import block, heading, labelled, table
 from gradience.report.numbers import MISSING, count, duration, fixed, number, percent
 from gradience.report.plain import plain
@@ -24,6 +25,7 @@ def render(file: str, seen: SignalSnapshot, found: Sequence[Recommendation], *, 
     lines += block("Alerts", [line for alert in seen.alerts for line in _alert(alert)]) if seen.alerts else []
     lines += block(_at("LoRA audit", seen.lora_audit_step), _audit(seen.lora_audit)) if seen.lora_audit else []
     lines += _advice(seen, verbose=verbose)
+    lines += _verification(seen, verbose=verbose)
     lines += block("Findings", _findings(found, verbose=verbose)) if found else []
     lines += _issues(seen, verbose=verbose)
     return "\n".join(lines)
@@ -151,6 +153,14 @@ def _advice(seen: SignalSnapshot, *, verbose: bool) -> list[str]:
     told = [] if verdict is None else labelled("verdict", f"{verdict} (confidence {confidence})")
     told += _findings(monitor.recorded(seen), verbose=verbose)
     return block(_at("Recorded advice", seen.recommendation_step), told)
+
+
+def _verification(seen: SignalSnapshot, *, verbose: bool) -> list[str]:
+    found = verification.read(seen.verification)
+    if found is None:
+        return []
+    told = [*labelled("metric", found.metric), *verification_text.rows(found)]
+    return block(_at("Verification", seen.verification_step), told + _findings(monitor.verified(seen), verbose=verbose))
 
 
 def _findings(found: Sequence[Recommendation], *, verbose: bool) -> list[str]:
