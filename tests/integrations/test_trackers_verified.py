@@ -93,7 +93,7 @@ def test_the_tracked_run_tells_how_the_test_went(adapters: tuple[Path, Path], se
 
 
 def test_what_was_verified_stays_in_mlflow(store_uri: str, run: Run, batch: MakeBatch) -> None:
-    """Under advice that comes again, also by a journal that knows nothing of it; an older checkpoint changes nothing."""
+    """Under advice that comes again, also by a journal that knows nothing of it; older checkpoints change nothing."""
     from mlflow import MlflowClient
 
     def after(*events: dict[str, Any], **history: Any) -> str:
