@@ -6,6 +6,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from gradience.cli.main import group
+from gradience.vnext.telemetry import TelemetryWriter
+from gradience.vnext.types import ConfigSnapshot, OptimizerConfigSnapshot
 
 SaveAdapter = Callable[..., Path]
 
@@ -46,3 +48,57 @@ def test_what_cannot_be_compared_is_one_line(adapters: tuple[Path, Path], argume
     given = adapters if arguments else (adapters[0], adapters[0].parent)
     result = _compare(*given, *arguments)
     assert (result.exit_code in (1, 2), result.stdout) == (True, "")
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> list[Path]:
+    """Two runs that differ in their learning rate."""
+    paths = [tmp_path / name / "run.jsonl" for name in ("one", "two")]
+    for path, lr in zip(paths, (1e-4, 2e-4), strict=True):
+        with TelemetryWriter(path) as writer:
+            writer.run_start(ConfigSnapshot(optimizer=OptimizerConfigSnapshot(lr=lr)))
+            writer.train_step(1, loss=1.0)
+    return paths
+
+
+def test_runs_are_compared_as_monitor_lists_them(runs: list[Path]) -> None:
+    """The same table and the same document, by files, directories or patterns; the settings that differ below."""
+    told = _compare(*runs)
+    assert ["optimizer.lr", "0.0001", "0.0002"] in [line.split() for line in told.stdout.splitlines()]
+    places: list[list[str]] = [list(map(str, runs)), [str(runs[0].parent), str(runs[1])]]
+    everything = [*places, [str(runs[0].parents[1] / "*" / "run.jsonl")], [str(runs[0].parents[1])]]
+    for command in ("compare", "monitor"):
+        for given in everything:
+            assert CliRunner().invoke(group, [command, *given]).stdout == told.stdout
+    documents = [
+        CliRunner().invoke(group, [command, *places[0], "--json"]).stdout for command in ("compare", "monitor")
+    ]
+    assert documents[0] == documents[1]
+    assert json.loads(documents[0])["schema"] == "gradience.runs/v1"
+    assert not documents
+
+
+def test_a_run_and_an_adapter_are_not_compared(adapters: tuple[Path, Path], runs: list[Path]) -> None:
+    """The message says which is which."""
+    result = _compare(adapters[0], runs[0])
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert f"cannot compare a recorded run with an adapter: {runs[0]} is a run, {adapters[0]} is not" in result.stderr
+
+
+def test_an_adapter_with_its_journal_is_an_adapter(adapters: tuple[Path, Path], runs: list[Path]) -> None:
+    """Unless its run is asked for."""
+    for adapter, run in zip(adapters, runs, strict=True):
+        run.rename(adapter / "run.jsonl")
+    assert "LoRA comparison" in _compare(*adapters).stdout
+    assert _compare(*adapters, "--runs").stdout.startswith("2 runs\n")
+
+
+@pytest.mark.parametrize("arguments", [["--top", "1"], ["--directions", "2"]])
+def test_runs_have_no_modules(runs: list[Path], arguments: list[str]) -> None:
+    """What is asked of adapters alone is a mistake of usage."""
+    assert _compare(*runs, *arguments).exit_code == 2
+
+
+def test_one_of_anything_cannot_be_compared(adapters: tuple[Path, Path], runs: list[Path]) -> None:
+    """Nor can three adapters."""
+    assert [_compare(*given).exit_code for given in ([runs[0]], [adapters[0]], [*adapters, adapters[0]])] == [1, 2, 2]

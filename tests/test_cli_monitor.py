@@ -237,3 +237,32 @@ def test_a_file_of_the_public_release_is_read(tmp_path: Path) -> None:
     assert result.exit_code == 0
     assert "k@90 1/3" in result.stdout
     assert _codes(path)[0] == "loss_nonfinite"
+
+
+def test_the_document_has_every_series(run: Path) -> None:
+    """In columns, from the same pass as the rest."""
+    series = _document(run)["series"]
+    assert isinstance(series, dict)
+    assert {"loss", "lr", "grad_norm", "eval/train/loss", "eval/test/f1"} <= series.keys()
+    assert series["loss"]["mean"] == [2.0, 1.0, 2 / 3, 0.5]
+
+
+def test_one_of_several_runs_that_cannot_be_read_has_a_line(run: Path, tmp_path: Path) -> None:
+    """The others have their rows; exit code 1."""
+    result = _monitor(run, tmp_path / "gone.jsonl")
+    assert result.exit_code == 1
+    assert "run.jsonl" in result.stdout
+    assert "no such telemetry file" in result.stdout
+
+
+def test_findings_of_several_runs_meet_one_bar(run: Path, tmp_path: Path) -> None:
+    """As those of one do."""
+    bad = _record(tmp_path / "bad.jsonl", lambda writer: writer.train_step(1, loss=math.nan))
+    assert [_monitor(run, bad, "--fail-on", bar).exit_code for bar in ("loss_nonfinite", "run_failed")] == [3, 0]
+
+
+def test_a_directory_without_a_run_is_refused(tmp_path: Path) -> None:
+    """In one line."""
+    result = _monitor(tmp_path)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "no .jsonl file in it is telemetry" in result.stderr

@@ -19,7 +19,7 @@ from gradience.report.plain import plain
 COMMANDS: Final = {
     "audit": ("gradience.cli.audit", "Measure an adapter's rank use and say what is worth testing."),
     "check": ("gradience.cli.check", "Look over a configuration before any step is taken."),
-    "compare": ("gradience.cli.compare", "Compare the updates of two adapters."),
+    "compare": ("gradience.cli.compare", "Compare the updates of two adapters, or recorded runs."),
     "monitor": ("gradience.cli.monitor", "Sum up a recorded run: train, eval, gap, alerts, audit, advice."),
     "sinks": ("gradience.cli.sinks", "List the trackers that can be mirrored into, or check them."),
     "verify": ("gradience.cli.verify", "Run your evaluation on an adapter and on its compressed form."),

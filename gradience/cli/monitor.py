@@ -5,13 +5,11 @@ from typing import Any, Final
 import click
 import msgspec
 
-from gradience.cli import output
-from gradience.errors import TelemetryError
+from gradience.cli import output, recorded, side_by_side
+from gradience.cli.recorded import Asked, Recorded
+from gradience.curves import course
 from gradience.policy import audit_rules, check_catalogue, monitor, verification
 from gradience.report import monitor_text
-from gradience.vnext.signals import SignalSnapshot
-from gradience.vnext.telemetry_reader import TelemetryReader
-from gradience.vnext.types import Recommendation
 
 SCHEMA: Final = "gradience.monitor/v1"
 CODES: Final = (
@@ -23,7 +21,7 @@ CODES: Final = (
 
 
 @click.command()
-@click.argument("file", metavar="RUN.jsonl")
+@click.argument("places", metavar="RUN.jsonl... | DIR", nargs=-1, required=True)
 @click.option("--run-id", metavar="ID", help="The run to look at; else the last one in the file.")
 @click.option("--gap-threshold", type=float, default=monitor.GAP, show_default=True, metavar="RATIO")
 @click.option("--strict-schema", is_flag=True, help="Fail at the first line that is not valid telemetry.")
@@ -31,7 +29,7 @@ CODES: Final = (
 @output.json_option
 @output.fail_on_option
 def command(
-    file: str,
+    places: tuple[str, ...],
     run_id: str | None,
     gap_threshold: float,
     *,
@@ -40,31 +38,27 @@ def command(
     as_json: bool,
     fail_on: str | None,
 ) -> None:
-    """Sum up a recorded run: how it ended, train, eval, gap, alerts, audit, advice.
+    """Sum up a recorded run: how it ended, train, eval, gap, alerts, audit, advice. Of several runs, a table.
 
-    RUN.jsonl may be compressed with gzip, or `-` for stdin. --fail-on also looks at recorded alerts (by their code)
-    and recorded advice.
+    RUN.jsonl may be compressed with gzip, or `-` for stdin. Of a directory, every run in it is meant. --fail-on also
+    looks at recorded alerts (by their code) and recorded advice.
     """
     output.no_slip(fail_on, CODES)
-    seen = _summarized(file, run_id, strict=strict_schema)
-    found = monitor.monitor(seen, gap=gap_threshold)
+    asked = Asked(run_id=run_id, gap=gap_threshold, strict=strict_schema)
+    found = recorded.find(places)
+    if len(found) > 1:
+        side_by_side.show(found, asked, as_json=as_json, fail_on=fail_on)
+        return
+    one = recorded.read(found[0], asked)
     if as_json:
-        output.document(_document(file, seen, found))
+        output.document(_document(one))
     else:
-        output.lines(monitor_text.render(file, seen, found, verbose=verbose))
-    output.enforce(monitor.everything(seen, found), fail_on)
+        output.lines(monitor_text.render(one.place, one.seen, one.found, verbose=verbose))
+    output.enforce(monitor.everything(one.seen, one.found), fail_on)
 
 
-def _summarized(file: str, run_id: str | None, *, strict: bool) -> SignalSnapshot:
-    reader = TelemetryReader(file, run_id=run_id, strict=strict)
-    seen = msgspec.structs.replace(reader.summarize(), seal=reader.seal())
-    if not seen.counts:
-        which = "no telemetry event" if run_id is None else f"no event of run {run_id}"
-        raise TelemetryError(f"cannot monitor {file}: {which} in it")
-    return seen
-
-
-def _document(file: str, seen: SignalSnapshot, found: list[Recommendation]) -> dict[str, Any]:
+def _document(one: Recorded) -> dict[str, Any]:
+    seen = one.seen
     signals: dict[str, Any] = msgspec.to_builtins(seen)
     config, alerts = signals.pop("config"), signals.pop("alerts")
     issues, total = signals.pop("issues"), signals.pop("issue_count")
@@ -73,11 +67,12 @@ def _document(file: str, seen: SignalSnapshot, found: list[Recommendation]) -> d
         signals["lora_audit"] = {key: value for key, value in audit.items() if key != "modules"}
     return {
         "schema": SCHEMA,
-        "file": file,
+        "file": one.place,
         "config": config,
         "signals": signals,
         "alerts": alerts,
-        "recommendations": msgspec.to_builtins([*found, *monitor.recorded(seen)]),
+        "recommendations": msgspec.to_builtins([*one.found, *monitor.recorded(seen)]),
         "telemetry_issues": issues,
         "telemetry_issue_count": total,
+        "series": course.document(one.replay.course.curves()),
     }

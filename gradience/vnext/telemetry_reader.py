@@ -3,9 +3,11 @@
 import os
 import sys
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
+from typing import Final
 
 from gradience.errors import TelemetryError
 from gradience.vnext import journal, runs, seal
@@ -14,6 +16,8 @@ from gradience.vnext.run_fold import Rewind
 from gradience.vnext.signals import Issue, RunInfo, SealSeen, SignalSnapshot
 from gradience.vnext.summary import Summary
 from gradience.vnext.types import AnyEvent, ConfigSnapshot, Eval, EvalMetrics, Metrics, TrainStep, UnknownEvent
+
+BLOCK: Final = 256  # records that are watched at once: they stay in the processor's cache
 
 _RETOLD = (TrainStep, Eval, Metrics)
 
@@ -94,6 +98,20 @@ class TelemetryReader:
         if not summary.runs and summary.issues:
             raise TelemetryError(f"{self.path} holds no telemetry: {summary.issues[0]}")
         return summary.snapshot(self._run_id)
+
+    def watched(self, watch: Callable[[Sequence[Record]], object]) -> SignalSnapshot:
+        """As `summarize`; on the way `watch` gets every record of the file, whatever its run, in blocks.
+
+        Raises:
+            TelemetryError: As `summarize`.
+        """
+        summary = self._new_summary()
+        records = self._records(summary)
+        while block := list(islice(records, BLOCK)):
+            summary.take(block)
+            watch(block)
+        self._summary = summary  # one pass answers everything
+        return self.summarize()
 
     def seal(self) -> SealSeen | None:
         """The seal of the run's end, checked against the file; None in a run without one, as older releases wrote it.
