@@ -21,7 +21,7 @@ class Above:
         if event_name != "train_step":
             return []
         before, self._before = self._before, payload["loss"]
-        message = f"{payload['loss']} after {before}"
+        message = f"{payload['loss']:g} after {before}"
         return [{"severity": "warning", "code": "above", "message": message}] if payload["loss"] > 2 else []
 
 
@@ -42,8 +42,8 @@ def test_detectors_see_the_run_as_it_went_by(tmp_path: Path) -> None:
     """Each alert stands at its step; together they are told as alerts that were recorded are."""
     replay = _replay(_record(tmp_path / "a.jsonl", [1, 3, 1, 4]), Replay(detectors=Above))
     assert [(mark.step, mark.message, mark.is_recorded) for mark in replay.marks] == [
-        (2, "3 after 1", False),
-        (4, "4 after 1", False),
+        (2, "3 after 1.0", False),
+        (4, "4 after 1.0", False),
     ]
     assert [(one.code, one.count, one.first_step, one.step) for one in replay.fired] == [("above", 2, 2, 4)]
 
@@ -62,9 +62,9 @@ def test_the_last_run_of_a_file_is_the_one(tmp_path: Path) -> None:
     """Or that which is named; each with detectors of its own."""
     path = _record(_record(tmp_path / "a.jsonl", [1, 3]), [4, 5, 1])
     first, last = (run.run_id for run in TelemetryReader(path).runs())
-    assert [mark.message for mark in _replay(path, Replay(detectors=Above)).marks] == ["4 after None", "5 after 4"]
+    assert [mark.message for mark in _replay(path, Replay(detectors=Above)).marks] == ["4 after None", "5 after 4.0"]
     named = _replay(path, Replay(first, detectors=Above))
-    assert [mark.message for mark in named.marks] == ["3 after 1"]
+    assert [mark.message for mark in named.marks] == ["3 after 1.0"]
     assert [one.end for one in named.course.curves()["loss"].buckets] == [1, 3]
     assert _replay(path, Replay()).run_id == last
 

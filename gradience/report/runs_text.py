@@ -22,16 +22,7 @@ def render(found: Sequence[Run]) -> str:
     files = [one.file for one in known]
     names = dict(zip(files, short(files), strict=True))
     splits = list(dict.fromkeys(split for one in known for split in one.evals))[:SPLITS_SHOWN]
-    header = (
-        "run",
-        "status",
-        "step",
-        "train loss",
-        "best train",
-        *(f"best {one}" for one in splits),
-        "alerts",
-        "verdict",
-    )
+    header = (*HEADER, *(f"best {one}" for one in splits), "alerts", "verdict", "worst finding")
     rows = [(names[one.file], *_cells(one, splits)) for one in known]
     broken = [line for one in found if one.error for line in labelled("-", f"{one.error}", width=2)]
     lines = [heading(f"{len(known)} runs"), *(table(header, rows, left=2) if rows else [])]
