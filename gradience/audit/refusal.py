@@ -9,9 +9,9 @@ _WIDTH = 80  # longer names from a file are cut: a hostile one must not fill the
 _FEW = 5  # names that a line can carry
 
 
-def refuse(path: str | PathLike[str], wrong: str, mend: str) -> AdapterError:
-    """The error to raise for `path`."""
-    return AdapterError(printable(f"cannot audit {path}: {wrong}; {mend}"))
+def refuse(path: str | PathLike[str], wrong: str, mend: str, *, act: str = "audit") -> AdapterError:
+    """The error to raise for `path`, on which `act` was attempted."""
+    return AdapterError(printable(f"cannot {act} {path}: {wrong}; {mend}"))
 
 
 def quoted(text: object) -> str:

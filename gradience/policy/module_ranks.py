@@ -5,20 +5,16 @@ rank. The alphas keep every module's scale. As all rank advice it is about the t
 """
 
 import math
-import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import msgspec
 
 from gradience.audit import ladder
-from gradience.audit.disk.patterns import Lookup
+from gradience.audit.disk import module as disk
+from gradience.audit.disk import patterns
 from gradience.audit.record import AuditRecord, ModuleAudit
-
-_LITERAL: Final = re.compile(r"[A-Za-z0-9_.-]+")  # what a path is made of, and a regular expression takes as it is
-_EXPERT: Final = re.compile(r"\[[0-9]+\]$")
-_INSIDE: Final = ".out_proj"  # of torch's MultiheadAttention, which PEFT wraps as a whole
 
 
 class ModuleRank(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,13 +58,14 @@ def suggest(record: AuditRecord) -> ModuleRanks:
     rows = tuple(_row(record, name, modules) for name, modules in groups.items())
     ((r, lora_alpha), _), *_ = Counter((row.suggested_rank, row.alpha) for row in rows).most_common(1)
     others = [row for row in rows if (row.suggested_rank, row.alpha) != (r, lora_alpha)]
+    names = [row.name for row in rows]
     return ModuleRanks(
         energy_level=record.energy_level,
         modules=rows,
         r=r,
         lora_alpha=lora_alpha,
-        rank_pattern=_pattern(rows, {row.name: row.suggested_rank for row in others}),
-        alpha_pattern=_pattern(rows, {row.name: row.alpha for row in others}),
+        rank_pattern=patterns.exact({row.name: row.suggested_rank for row in others}, names),
+        alpha_pattern=patterns.exact({row.name: row.alpha for row in others}, names),
         params=record.summary.total_lora_params,
         params_suggested=sum(
             module.params // module.r * row.suggested_rank for row in rows for module in groups[row.name]
@@ -79,9 +76,7 @@ def suggest(record: AuditRecord) -> ModuleRanks:
 
 def owner(module: ModuleAudit) -> str:
     """The name by which PEFT looks up the module's rank."""
-    if module.kind == "attention":
-        return module.name.removesuffix(_INSIDE)
-    return _EXPERT.sub("", module.name) if module.kind == "expert" else module.name
+    return disk.owner(module.name, module.kind)
 
 
 def settings(ranks: ModuleRanks) -> dict[str, Any]:
@@ -119,24 +114,6 @@ def _kept(record: AuditRecord, modules: Sequence[ModuleAudit], ranks: Mapping[st
 def _lost(record: AuditRecord, module: ModuleAudit, rank: int) -> float:
     """The share of the module's energy that a cut to `rank` leaves out; its own rank need not be a candidate."""
     return 0.0 if rank == module.r else module.residuals[record.candidate_ranks.index(rank)] ** 2
-
-
-def _pattern(rows: Iterable[ModuleRank], values: dict[str, Any]) -> dict[str, Any]:
-    """Full paths, which every version of PEFT understands; anchored only where one is the end of another module's.
-
-    PEFT takes a key for a regular expression that the end of a path has to match.
-    """
-    if _is_exact([row.name for row in rows], values):
-        return values
-    return {f"^{re.escape(name)}": value for name, value in values.items()}
-
-
-def _is_exact(names: list[str], keys: Mapping[str, object]) -> bool:
-    """Whether every module with a key gets its own, and every other module none."""
-    if not all(map(_LITERAL.fullmatch, keys)):
-        return False
-    lookup = Lookup(keys, names)
-    return all(lookup.matches(name)[:1] == [name] * (name in keys) for name in names)
 
 
 def _tidy(number: float) -> float:

@@ -69,6 +69,17 @@ def identify(path: str | PathLike[str]) -> AdapterInfo:
     return _info(files, config.read(files.config), ()) if files.layout is None else _foreign(files, files.layout).info
 
 
+def tensors(weights: Path) -> dict[str, Tensor]:
+    """Everything that PEFT's weights file holds, by key; no number is read yet.
+
+    Raises:
+        AdapterError: it is not whole, or not what it should be.
+    """
+    if weights.suffix == ".safetensors":
+        return safetensors_file.header(weights)
+    return torch_file.header(weights)
+
+
 def _checked(found: Adapter) -> Adapter:
     """The same; everything later knows a module by its name, and takes the memory of the largest factor."""
     twice = [one.name for one, next_one in pairwise(found.modules) if one.name == next_one.name]
@@ -90,7 +101,7 @@ def _foreign(files: Files, layout: str) -> Adapter:
 
 
 def _load(files: Files, settings: LoraConfig) -> Adapter:
-    found = keys.sort(files.weights, _tensors(files.weights))
+    found = keys.sort(files.weights, tensors(files.weights))
     _check_magnitudes(files.weights, settings, found)
     assembled = assembly.assemble((files.config, files.weights), settings, found.pairs)
     issues = (*_left_out(settings, found), *_elsewhere(files), *_caveats(settings, assembled))
@@ -113,12 +124,6 @@ def _less(after: Adapter, initial: str | PathLike[str]) -> Adapter:
         info=msgspec.structs.replace(after.info, initial=files.given),
         issues=(difference.issue(files), *kept),
     )
-
-
-def _tensors(weights: Path) -> dict[str, Tensor]:
-    if weights.suffix == ".safetensors":
-        return safetensors_file.header(weights)
-    return torch_file.header(weights)
 
 
 def _check_magnitudes(weights: Path, settings: LoraConfig, found: Keys) -> None:

@@ -84,19 +84,19 @@ def read(path: Path) -> LoraConfig:
     Raises:
         AdapterError: it cannot be read, makes no sense, or describes an adapter that is not audited.
     """
-    return of(path, _fields(path))
+    return of(path, fields(path))
 
 
-def of(path: Path, fields: dict[str, Any]) -> LoraConfig:
+def of(path: Path, given: dict[str, Any]) -> LoraConfig:
     """The config with these fields, which `path` holds.
 
     Raises:
         AdapterError: as `read`.
     """
-    _check_type(path, fields)
-    variants.check(path, fields)
+    _check_type(path, given)
+    variants.check(path, given)
     try:
-        config = msgspec.convert(fields, LoraConfig)
+        config = msgspec.convert(given, LoraConfig)
     except msgspec.ValidationError as error:
         raise refuse(
             path, f"a value is not usable: {_one_line(error)}", "mend the config; PEFT cannot load it"
@@ -106,20 +106,25 @@ def of(path: Path, fields: dict[str, Any]) -> LoraConfig:
     return config
 
 
-def _fields(path: Path) -> dict[str, Any]:
+def fields(path: Path) -> dict[str, Any]:
+    """What the file at `path` holds, whatever it means.
+
+    Raises:
+        AdapterError: it cannot be read, or is no JSON object.
+    """
     try:
         if path.stat().st_size > _LIMIT:
             raise refuse(path, "it is too large for an adapter's config", "check that it is the right file")
         with path.open("rb") as file:
             raw = file.read(_LIMIT + 1).removeprefix(b"\xef\xbb\xbf")  # the size of some files is a lie
-        fields = msgspec.json.decode(raw)
+        found = msgspec.json.decode(raw)
     except OSError as error:
         raise refuse(path, f"it cannot be read ({error.strerror})", "check its permissions") from error
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise refuse(path, f"it is not valid JSON ({_one_line(error)})", _unparsed(raw)) from error
-    if not isinstance(fields, dict):
+    if not isinstance(found, dict):
         raise refuse(path, "it is not a JSON object", "put the config that training wrote there")
-    return fields
+    return found
 
 
 def _unparsed(raw: bytes) -> str:

@@ -90,7 +90,7 @@ def sort(path: Path, tensors: Mapping[str, Tensor]) -> Keys:
         AdapterError: there is no pair, a pair is broken, or something in the file makes the update another one.
     """
     factors = {key: place for key in tensors if (place := _place(key))}
-    rest = [key for key in tensors if key not in factors and not _TRAINING_ONLY.search(key)]
+    rest = [key for key in tensors if key not in factors and not is_training_only(key)]
     _check_kind(path, rest)
     if not factors:
         raise refuse(path, "it holds no lora_A and lora_B weights", "check that it is a LoRA adapter's file")
@@ -110,6 +110,11 @@ def sort(path: Path, tensors: Mapping[str, Tensor]) -> Keys:
         token_rows=token_rows,
         full=full,
     )
+
+
+def is_training_only(key: str) -> bool:
+    """Whether nothing but training needs the tensor of this key."""
+    return _TRAINING_ONLY.search(key) is not None
 
 
 def _place(key: str) -> _Place | None:

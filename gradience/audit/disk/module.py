@@ -19,6 +19,9 @@ ATTENTION: Final = "attention"  # the fused input, or the output projection of t
 EXPERT: Final = "expert"  # one expert's slice of a stacked parameter
 PARAMETER: Final = "parameter"  # a bare 2-D parameter
 
+_EXPERT: Final = re.compile(r"\[[0-9]+\]$")
+_INSIDE: Final = ".out_proj"  # of torch's MultiheadAttention, which PEFT wraps as a whole
+
 
 class Product(msgspec.Struct, frozen=True, kw_only=True):
     """weight * B @ diag(E) @ A; each tensor is a matrix once all its dimensions after the first are flattened.
@@ -92,6 +95,13 @@ class Module(msgspec.Struct, frozen=True, kw_only=True):
     def params(self) -> int:
         """Numbers in the factors."""
         return 0 if self.is_copy else self.r * (self.in_features + self.out_features)
+
+
+def owner(name: str, kind: str) -> str:
+    """What PEFT looks a module's rank up by: experts share a parameter's, both parts of a MultiheadAttention one."""
+    if kind == ATTENTION:
+        return name.removesuffix(_INSIDE)
+    return _EXPERT.sub("", name) if kind == EXPERT else name
 
 
 def natural(name: str) -> list[str | tuple[int, str]]:

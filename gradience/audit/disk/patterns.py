@@ -7,7 +7,7 @@ expressions are tried, where they can be stopped. Both give what PEFT gives when
 import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -20,8 +20,12 @@ from gradience.errors import AdapterError
 _PLAIN = re.compile(r"(\^?)((?:[A-Za-z0-9_.-]|\\[.-])+)\$?")
 _BEFORE, _AFTER = r"(.*\.)?(", ")$"
 _CROWD = 64  # forms of keys of one length; an adapter whose keys are paths has a few, and each costs every lookup
+_LITERAL = re.compile(r"[A-Za-z0-9_.-]+")  # what a path is made of, and a regular expression takes as it is
 _WORK = 100_000_000  # characters compared with those of plain keys: two seconds
 _LIMIT_S = 1.5  # for all regular expressions of one dictionary; PEFT would hang
+
+
+V = TypeVar("V")
 
 
 class _Form(msgspec.Struct, frozen=True):
@@ -142,6 +146,24 @@ class Values:
     def _endless(self) -> AdapterError:
         wrong = f"to match the keys of its {self._field} takes too long"
         return refuse(self._path, wrong, "name the modules by their plain paths there")
+
+
+def exact(values: Mapping[str, V], names: Collection[str]) -> dict[str, V]:
+    """A pattern dictionary that gives these values to these of the `names`, and nothing to the others.
+
+    Its keys are full paths, which every version of PEFT understands; they are anchored only where one is the end of
+    another module's path, as PEFT takes a key for a regular expression that the end of a path has to match.
+    """
+    ordered = dict(sorted(values.items()))  # PEFT sorts them when it saves, and takes the first that matches
+    return ordered if _is_exact(ordered, names) else {f"^{re.escape(name)}": value for name, value in ordered.items()}
+
+
+def _is_exact(keys: Mapping[str, object], names: Collection[str]) -> bool:
+    """Whether every name with a key gets its own, and every other name none."""
+    if not all(map(_LITERAL.fullmatch, keys)):
+        return False
+    lookup = Lookup(keys, names)
+    return all(lookup.matches(name)[:1] == [name] * (name in keys) for name in names)
 
 
 def _wild(escaped: str) -> tuple[int, ...]:

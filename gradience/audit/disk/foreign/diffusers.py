@@ -22,7 +22,7 @@ from gradience.audit.tensors import safetensors_file
 
 NAME: Final = "diffusers"
 
-_SETTINGS: Final = "lora_adapter_metadata"
+SETTINGS: Final = "lora_adapter_metadata"
 _SETTINGS_LIMIT: Final = 16 << 20  # bytes, as of an adapter's config
 _FACTOR: Final = re.compile(
     r"(?P<module>(?:unet|text_encoder(?:_\d)?|transformer(?:_\d)?|prior|controlnet|diffusion_model)\..+?)"
@@ -61,15 +61,15 @@ def read(weights: Path) -> Contents:
     if len(pairs) < len(found):
         raise refuse(weights, "factors under different keys are those of the same module", _MEND)
     alphas = {name.replace(".processor.", "."): alpha for name, alpha in contents.alphas(tensors).items()}
-    fields = _fields(weights)
-    parts = _configured(weights, pairs, fields) if fields else {}
-    named = _named(parts) if fields else _plain(weights, pairs, alphas)
+    said = fields(weights)
+    parts = _configured(weights, pairs, said) if said else {}
+    named = _named(parts) if said else _plain(weights, pairs, alphas)
     modules = tuple(sorted(named, key=lambda module: natural(module.name)))
     convs = [name for name, pair in pairs.items() if pair.is_conv]
     rest = [key for key in tensors if not _FACTOR.fullmatch(key) and not key.endswith(contents.ALPHA)]
     contents.check_rest(weights, rest, found)
     notes = {
-        "no_alpha": not fields
+        "no_alpha": not said
         and not alphas
         and "the file holds no alpha, and is loaded with the scale 1 whatever it was trained with",
         "conv": convs and f"convolutions are flattened to out channels x (in channels x kernel) ({listed(convs)})",
@@ -83,38 +83,49 @@ def read(weights: Path) -> Contents:
     )
 
 
-def _fields(weights: Path) -> dict[str, dict[str, Any]]:
+def fields(weights: Path) -> dict[str, dict[str, Any]]:
     """The settings of each component; empty for a file without any."""
-    raw = safetensors_file.metadata(weights).get(_SETTINGS, "{}")
+    raw = safetensors_file.metadata(weights).get(SETTINGS, "{}")
     try:
         found = msgspec.json.decode(raw) if len(raw) <= _SETTINGS_LIMIT else None
     except (msgspec.MsgspecError, RecursionError):
         found = None
     if not isinstance(found, dict):
-        raise refuse(weights, f"its metadata {_SETTINGS} is no JSON object of a sensible size", _MEND)
-    fields: dict[str, dict[str, Any]] = {}
+        raise refuse(weights, f"its metadata {SETTINGS} is no JSON object of a sensible size", _MEND)
+    parts: dict[str, dict[str, Any]] = {}
     for key, value in found.items():
         component, _, field = key.partition(".")
-        fields.setdefault(component, {})[field] = value
-    return fields
+        parts.setdefault(component, {})[field] = value
+    return parts
 
 
-def _configured(weights: Path, pairs: _Pairs, fields: Mapping[str, dict[str, Any]]) -> dict[str, Assembled]:
+def stem(key: str) -> str:
+    """What the key of a factor shares with that of its alpha.
+
+    Raises:
+        ValueError: it is the key of no factor.
+    """
+    if match := _FACTOR.fullmatch(key):
+        return match["module"]
+    raise ValueError(f"{key} is no factor")
+
+
+def _configured(weights: Path, pairs: _Pairs, said: Mapping[str, dict[str, Any]]) -> dict[str, Assembled]:
     """PEFT's own rules, component by component."""
     parts: dict[str, dict[str, keys.Pair]] = {}
     for name, pair in pairs.items():
         component, _, path = name.partition(".")
         parts.setdefault(component, {})[path] = keys.Pair(form=keys.Form.WEIGHT, a=pair.a, b=pair.b)
-    if missing := [component for component in parts if component not in fields]:
+    if missing := [component for component in parts if component not in said]:
         raise refuse(weights, f"its metadata has no settings for {listed(missing)}", _MEND)
     return {
-        component: assembly.assemble((weights, weights), _settings(weights, component, fields[component]), inside)
+        component: assembly.assemble((weights, weights), _settings(weights, component, said[component]), inside)
         for component, inside in parts.items()
     }
 
 
-def _settings(weights: Path, component: str, fields: dict[str, Any]) -> LoraConfig:
-    said = config.of(weights, {"peft_type": "LORA", **fields})
+def _settings(weights: Path, component: str, given: dict[str, Any]) -> LoraConfig:
+    said = config.of(weights, {"peft_type": "LORA", **given})
     if said.use_dora or said.changes_base or said.is_adalora:
         wrong = (
             f"the settings of {quoted(component)} are those of DoRA, of AdaLoRA or of an initialisation like PiSSA's"
