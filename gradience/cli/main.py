@@ -22,6 +22,7 @@ COMMANDS: Final = {
     "compare": ("gradience.cli.compare", "Compare the updates of two adapters, or recorded runs."),
     "monitor": ("gradience.cli.monitor", "Sum up a recorded run: train, eval, gap, alerts, audit, advice."),
     "sinks": ("gradience.cli.sinks", "List the trackers that can be mirrored into, or check them."),
+    "compress": ("gradience.cli.compress", "Write an adapter of a lower rank, the best approximation of its update."),
     "verify": ("gradience.cli.verify", "Run your evaluation on an adapter and on its compressed form."),
     "sync": ("gradience.cli.sync", "Catch a tracker up with a recorded run."),
 }
