@@ -18,28 +18,9 @@ def _advice(adapter: str, step: int | None = 100) -> Record:
     return _record(step, event="recommendation", recommendations=[], **said)
 
 
-def _verification(adapter: str, outcome: str = "pass", step: int | None = 100, rank: int = 4) -> Record:
-    subject = {"fingerprint": adapter, "peft_dir": "x", "r": 16, "step": None}
-    numbers = {"original": 0.9, "compressed": 0.89, "delta": -0.01, "standard_error": None, "tolerance": 0.02}
-    metrics: dict[str, Any] = {
-        **numbers,
-        "verified": outcome,
-        "metric": "accuracy",
-        "higher_is_better": True,
-        "standard_error_from": "none",
-        "tolerance_stated": True,
-        "repeats": 1,
-        "n": None,
-        "original_values": [0.9],
-        "compressed_values": [0.89],
-        "original_seconds": 1.0,
-        "compressed_seconds": 1.0,
-        "seeds": [0],
-        "command": "x {adapter}",
-        "adapter": subject,
-        "compressed_adapter": {**subject, "fingerprint": "blake3:c", "r": rank},
-    }
-    return _record(step, event="metrics", kind="verification", metrics=metrics)
+def _verification(adapter: str, outcome: str = "pass", step: int | None = 100) -> Record:
+    about = {"adapter": {**samples.VERIFICATION["adapter"], "fingerprint": adapter}, "verified": outcome}
+    return _record(step, event="metrics", kind="verification", metrics={**samples.VERIFICATION, **about})
 
 
 def _batch(*records: Record, before: tuple[Record, ...] = ()) -> Batch:

@@ -1,7 +1,8 @@
 """Whether a compressed adapter is as good as its original: pass, fail, or inconclusive where the noise is too large.
 
 A drop fails if it is beyond the tolerance and beyond one standard error. Without such a drop, an evaluation passes if
-it could have shown one: if its standard error is no larger than the tolerance. The tolerance, where none is stated, is
+it could have shown one: if its standard error is no larger than the tolerance, or the adapter is better by enough to
+rule it out. The tolerance, where none is stated, is
 0.5 % of the original, or one standard error where that is larger, up to 2 %. A coarser evaluation shows nothing.
 """
 
@@ -72,7 +73,7 @@ def judge(found: Difference, allowed: Tolerance, *, higher_is_better: bool) -> V
     """The outcome; without a standard error the measured drop alone decides."""
     drop = -found.delta if higher_is_better else found.delta
     limit, error = allowed.of(found), found.error or 0.0
-    outcome: Outcome = "pass" if error <= limit else "inconclusive"
+    outcome: Outcome = "pass" if error + min(drop, 0.0) <= limit else "inconclusive"
     if drop > max(limit, error) + _ROUNDING * abs(found.original):
         outcome = "fail"
     return Verdict(outcome=outcome, drop=drop, tolerance=limit, higher_is_better=higher_is_better, difference=found)

@@ -62,8 +62,8 @@ RULES: Final[tuple[Rule[Verification], ...]] = (
         severity=Severity.WARNING,
         confidence="certain",
         find=verification_inconclusive,
-        message="{metric} went from {original:.4g} to {compressed:.4g}, but a drop of the tolerance of {tolerance:.3g} "
-        "is within one standard error ({noise}): neither that nor the hypothesis is shown.",
+        message="{metric} went from {original:.4g} to {compressed:.4g}. One standard error ({noise}) is more than the "
+        "tolerance of {tolerance:.3g}: a drop of that size is neither shown nor ruled out.",
         source="the standard error of the evaluation that was run on both adapters",
         hypothesis="A drop of up to {most:.3g} is as compatible with what was measured.",
         test="Evaluate on more examples, print their values for an exact paired comparison, or give --repeats.",

@@ -10,6 +10,30 @@ from gradience.vnext.types import SCHEMA
 
 STARTED: Final = 1_700_000_000.0  # Unix seconds
 
+_SUBJECT: Final = {"fingerprint": "blake3:a", "peft_dir": "out/adapter", "r": 8, "step": 2}
+VERIFICATION: Final[dict[str, Any]] = {
+    "verified": "pass",
+    "metric": "accuracy",
+    "higher_is_better": True,
+    "original": 0.9,
+    "compressed": 0.89,
+    "delta": -0.01,
+    "standard_error": None,
+    "standard_error_from": "none",
+    "tolerance": 0.02,
+    "tolerance_stated": True,
+    "repeats": 1,
+    "n": None,
+    "original_values": [0.9],
+    "compressed_values": [0.89],
+    "original_seconds": 1.0,
+    "compressed_seconds": 1.0,
+    "seeds": [0],
+    "command": "python eval.py {adapter}",
+    "adapter": _SUBJECT,
+    "compressed_adapter": {**_SUBJECT, "fingerprint": "blake3:c", "r": 4},
+}
+
 _EVENTS: Final[tuple[dict[str, Any], ...]] = (
     {"event": "run_start", "config": {"lora": {"r": 8}}, "meta": {"experiment": "samples"}},
     {"event": "train_step", "step": 1, "loss": 2.5, "lr": 1e-4, "tokens": 512},

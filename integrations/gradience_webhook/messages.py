@@ -6,12 +6,22 @@ from typing import Any, Final
 
 import msgspec
 
+from gradience.evaluation import verification
 from gradience.mirror import origin, standing
 from gradience.mirror.sink import Run
-from gradience.report.numbers import duration
+from gradience.report.numbers import duration, number
 from gradience.report.plain import plain
 from gradience.vnext.record import Record
-from gradience.vnext.types import Alert, Recommendation, RecommendationEvent, RunEnd, RunStart, RunStatus, Severity
+from gradience.vnext.types import (
+    Alert,
+    Metrics,
+    Recommendation,
+    RecommendationEvent,
+    RunEnd,
+    RunStart,
+    RunStatus,
+    Severity,
+)
 
 _SHORT: Final = 8  # characters of a run_id: enough to find it
 
@@ -47,7 +57,7 @@ def message(record: Record, run: Run, floor: Severity) -> Message | None:
         return _message(record, text, severity=event.severity)
     if isinstance(event, RecommendationEvent):
         return _advice(record, event, run, floor)
-    return None
+    return _verification(record, event, run) if isinstance(event, Metrics) else None
 
 
 def killed(run: Run, status: RunStatus, now: float) -> Message:
@@ -73,6 +83,15 @@ def _verdict(extras: dict[str, Any], step: int | None) -> str:
     if (confidence := extras.get("confidence")) is not None:
         words.append(f"{plain(confidence)} confidence")
     return ", ".join(words)
+
+
+def _verification(record: Record, event: Metrics, run: Run) -> Message | None:
+    found = verification.read(event.metrics) if event.kind == verification.KIND else None
+    if found is None:
+        return None
+    numbers = f"{plain(found.metric)} from {number(found.original)} to {number(found.compressed)}"
+    ranks = f"rank {found.adapter.r} cut to {found.compressed_adapter.r}"
+    return _message(record, f"Verification{_at(event.step)}, {found.verified}: {numbers}, {ranks}, {_named(run)}")
 
 
 def _finding(finding: Recommendation) -> str:

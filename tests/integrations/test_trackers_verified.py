@@ -15,6 +15,7 @@ from gradience_wandb import WandbSink
 from gradience.cli.main import group
 from gradience.mirror.sink import Batch, Run
 from gradience.mirror.verified import Verified
+from gradience.testing import samples
 from gradience.vnext.telemetry import TelemetryWriter
 from tests.integrations import wandb_files
 
@@ -33,30 +34,8 @@ def _advice(adapter: str, step: int) -> dict[str, Any]:
 
 
 def _verification(adapter: str, outcome: str, step: int) -> dict[str, Any]:
-    subject = {"fingerprint": adapter, "peft_dir": "x", "r": 16, "step": step}
-    metrics = {
-        "verified": outcome,
-        "metric": "accuracy",
-        "higher_is_better": True,
-        "original": 0.9,
-        "compressed": 0.89,
-        "delta": -0.01,
-        "standard_error": 0.001,
-        "standard_error_from": "examples",
-        "tolerance": 0.02,
-        "tolerance_stated": True,
-        "repeats": 1,
-        "n": 100,
-        "original_values": [0.9],
-        "compressed_values": [0.89],
-        "original_seconds": 1.0,
-        "compressed_seconds": 1.0,
-        "seeds": [0],
-        "command": "x {adapter}",
-        "adapter": subject,
-        "compressed_adapter": {**subject, "fingerprint": "blake3:c", "r": 4},
-    }
-    return {"event": "metrics", "kind": "verification", "step": step, "metrics": metrics}
+    about = {"adapter": {**samples.VERIFICATION["adapter"], "fingerprint": adapter}, "verified": outcome}
+    return {"event": "metrics", "kind": "verification", "step": step, "metrics": {**samples.VERIFICATION, **about}}
 
 
 @pytest.fixture

@@ -97,6 +97,7 @@ def test_each_line_that_matters_is_one_message_in_order(chat: Chat, tmp_path: Pa
         alert("the loss jumped", step=7),
         line("recommendation", step=9, **VERDICT),
         line("recommendation", **ADVICE),
+        line("metrics", step=9, kind="verification", metrics=samples.VERIFICATION),
         line("run_end", status="error", reason="OutOfMemoryError", ago_s=60),
     )
     assert deliver(path, sink(chat)).state is Delivery.UP_TO_DATE
@@ -104,6 +105,7 @@ def test_each_line_that_matters_is_one_message_in_order(chat: Chat, tmp_path: Pa
         "Started: run 01234567 (out/run.jsonl), tiny-llama r=16",
         "Warning LOSS at step 7: the loss jumped\nrun 01234567 (out/run.jsonl)",
         "Audit at step 9, review, rank 2 is worth testing, medium confidence: run 01234567 (out/run.jsonl)",
+        "Verification at step 9, pass: accuracy from 0.9 to 0.89, rank 8 cut to 4, run 01234567 (out/run.jsonl)",
         "Ended error (OutOfMemoryError): run 01234567 (out/run.jsonl) after 61.0 min",
     ]
 
