@@ -21,7 +21,11 @@ LAYERS = (
 UPWARD = {("gradience.vnext.mirroring", "gradience.mirror.live")}  # the one way up: a recorder starts its own mirror
 LIBRARIES = {"click", "msgspec", "yaml"}  # what gradience may import anywhere, beside the standard library
 HEAVY = {"numpy", "safetensors", "threadpoolctl", "torch"}  # what nothing imports before it must
-AUDIT = {"blake3", *HEAVY}  # what only the audit may import
+PLACES = {  # what may be imported in one place alone
+    ".audit": {"blake3", *HEAVY},
+    ".report.html": {"jinja2"},
+    ".cli.live": {"rich"},
+}
 TOOLS = {  # each integration: its outside tool and what that brings along
     "gradience_fsspec": {"fsspec"},
     "gradience_hub": {"huggingface_hub"},
@@ -109,11 +113,12 @@ def test_modules_do_not_import_each_other_in_circles() -> None:
 
 def test_the_core_imports_its_few_libraries_and_nothing_else() -> None:
     """No tracker and no training library under gradience/; torch, numpy and safetensors only under gradience/audit/."""
-    allowed = {*sys.stdlib_module_names, *LIBRARIES, "gradience"}
+    everywhere = {*sys.stdlib_module_names, *LIBRARIES, "gradience"}
     strangers = [
         found
         for found in GRADIENCE
-        if found.imported.partition(".")[0] not in (allowed | AUDIT if ".audit" in found.importer else allowed)
+        if found.imported.partition(".")[0]
+        not in everywhere.union(*(libraries for place, libraries in PLACES.items() if place in found.importer))
     ]
     assert strangers == []
 

@@ -5,7 +5,7 @@ from typing import Any, Final
 import click
 import msgspec
 
-from gradience.cli import output, recorded, side_by_side
+from gradience.cli import html, output, recorded, side_by_side
 from gradience.cli.recorded import Asked, Recorded
 from gradience.curves import course
 from gradience.policy import audit_rules, check_catalogue, monitor, verification
@@ -25,6 +25,7 @@ CODES: Final = (
 @click.option("--run-id", metavar="ID", help="The run to look at; else the last one in the file.")
 @click.option("--gap-threshold", type=float, default=monitor.GAP, show_default=True, metavar="RATIO")
 @click.option("--strict-schema", is_flag=True, help="Fail at the first line that is not valid telemetry.")
+@click.option("--html", "page", metavar="FILE", help="Write a report with charts: one file, `-` for stdout.")
 @output.verbose_option
 @output.json_option
 @output.fail_on_option
@@ -34,6 +35,7 @@ def command(
     gap_threshold: float,
     *,
     strict_schema: bool,
+    page: str | None,
     verbose: bool,
     as_json: bool,
     fail_on: str | None,
@@ -44,15 +46,21 @@ def command(
     looks at recorded alerts (by their code) and recorded advice.
     """
     output.no_slip(fail_on, CODES)
+    if as_json and page == html.STDOUT:
+        raise click.UsageError("--json and --html - both want stdout: name a file for the report")
     asked = Asked(run_id=run_id, gap=gap_threshold, strict=strict_schema)
     found = recorded.find(places)
     if len(found) > 1:
+        if page is not None:
+            raise click.UsageError("--html is the report of one run, and several are given")
         side_by_side.show(found, asked, as_json=as_json, fail_on=fail_on)
         return
     one = recorded.read(found[0], asked)
+    if page is not None:
+        html.write(one, page)
     if as_json:
         output.document(_document(one))
-    else:
+    elif page != html.STDOUT:
         output.lines(monitor_text.render(one.place, one.seen, one.found, verbose=verbose))
     output.enforce(monitor.everything(one.seen, one.found), fail_on)
 

@@ -13,6 +13,7 @@ from gradience.vnext.types import AnyEvent, Eval, RunStart, TrainStep, UnknownEv
 
 TRAIN: Final = ("loss", "lr", "grad_norm")
 CURVES_KEPT: Final = 64  # splits times metrics; a run that invents more does not grow the memory
+_EVAL: Final = "eval/"
 _LARGEST: Final = 1 << 1000  # a whole number that no float holds is no measurement
 GROUPS_KEPT: Final = 4  # learning rates of parameter groups
 
@@ -88,7 +89,7 @@ class Course:
         self._reached = step = self._reached if event.step is None else event.step
         for name, value in event.metrics.items():
             if type(value) is float or (type(value) is int and abs(value) < _LARGEST):
-                self._extend(f"eval/{event.split}/{name}", [max(step, 0)], [float(value)])
+                self._extend(f"{_EVAL}{event.split}/{name}", [max(step, 0)], [float(value)])
 
     def _extend(self, name: str, steps: list[int], values: list[Any]) -> None:
         if None in values:
@@ -97,6 +98,14 @@ class Course:
         if not values or (name not in self._curves and len(self._curves) >= CURVES_KEPT):
             return
         self._curves.setdefault(name, Curve()).extend(steps, values)
+
+
+def judged(name: str) -> tuple[str, str] | None:
+    """The split and the metric that a curve of this name is of; None for a curve of training."""
+    if not name.startswith(_EVAL):
+        return None
+    split, _, metric = name.removeprefix(_EVAL).partition("/")  # a metric has a slash in its name before a split does
+    return split, metric
 
 
 def document(curves: Mapping[str, Curve]) -> dict[str, Any]:

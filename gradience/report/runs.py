@@ -5,6 +5,7 @@ from typing import Any, Final
 
 import msgspec
 
+from gradience.curves import course
 from gradience.curves.curve import Curve
 from gradience.vnext.signals import SignalSnapshot
 from gradience.vnext.types import Recommendation, Severity
@@ -61,7 +62,7 @@ def run(file: str, seen: SignalSnapshot, curves: Mapping[str, Curve], found: Seq
         worst=found[0].action if found else None,
         worst_severity=found[0].severity if found else None,
         codes=tuple(one.action for one in found),
-        config=dict(_flat(seen.config.to_dict())) if seen.config else {},
+        config=dict(flat(seen.config.to_dict())) if seen.config else {},
     )
 
 
@@ -69,8 +70,8 @@ def best_evals(curves: Mapping[str, Curve]) -> dict[str, Best]:
     """The best evaluation of each split."""
     splits: dict[str, dict[str, Curve]] = {}
     for name, curve in curves.items():
-        if name.startswith("eval/") and curve.buckets:
-            split, _, metric = name.removeprefix("eval/").rpartition("/")
+        if (judged := course.judged(name)) and curve.buckets:
+            split, metric = judged
             splits.setdefault(split, {})[metric] = curve
     return {split: found for split, metrics in splits.items() if (found := _best(metrics)) is not None}
 
@@ -108,11 +109,11 @@ def _verdict(seen: SignalSnapshot) -> str | None:
     return verdict if isinstance(verdict, str) else None
 
 
-def _flat(settings: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+def flat(settings: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
     """The settings that say something, under their dotted names; `extras` belong where they stand."""
     for key, value in settings.items():
         name = above if key == "extras" else f"{above}.{key}" if above else str(key)
         if isinstance(value, Mapping):
-            yield from _flat(value, name)
+            yield from flat(value, name)
         elif value not in (None, [], ""):
             yield name, value

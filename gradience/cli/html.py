@@ -1,0 +1,49 @@
+"""`--html FILE`: a report written as a whole or not at all; `-` is stdout."""
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from gradience.cli import output
+from gradience.cli.recorded import Recorded
+from gradience.errors import InputError
+from gradience.report.plain import plain
+
+STDOUT = "-"
+
+
+def write(one: Recorded, file: str) -> None:
+    """Write the report of a run.
+
+    Raises:
+        InputError: The file cannot be written.
+    """
+    from gradience.report.html import run_report  # only reports in HTML need its library
+
+    text = run_report.render(one.place, one.seen, one.replay.course.curves(), one.replay.marks, one.found)
+    if file == STDOUT:
+        output.lines(text)
+        return
+    try:
+        _replace(Path(file).resolve(), text.encode("utf-8", "backslashreplace"))
+    except OSError as error:
+        raise InputError(f"cannot write the report to {file}: {error.strerror or error}; name another file") from error
+    output.talk(f"Wrote the report to {plain(file)}.")
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """The old file stays until the new one is whole; what is no file, such as a pipe, is written to."""
+    if path.exists() and not path.is_file():
+        path.write_bytes(content)
+        return
+    draft = path.with_name(f".gradience-{os.getpid()}.tmp")
+    try:
+        with draft.open("wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        draft.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            draft.unlink()
+        raise
