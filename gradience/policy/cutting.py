@@ -45,9 +45,7 @@ def least(record: AuditRecord, energy: float) -> int:
 def _one(record: AuditRecord, wish: Wish) -> int:
     largest = max(module.r for module in record.modules)
     if wish.rank is not None and not 1 <= wish.rank <= largest:
-        raise _refusal(
-            record, f"its ranks are up to {largest}, so it cannot get rank {wish.rank}", "give a lower --rank"
-        )
+        raise _refusal(record, f"it cannot get rank {wish.rank}", f"give a --rank from 1 to {largest}, its largest")
     if not any(module.delta_fro_norm for module in record.modules):
         raise _refusal(record, "its update is zero in all modules", "there is nothing to compress")
     if wish.rank is not None:
