@@ -16,7 +16,7 @@ unexport MLFLOW_TRACKING_URI MLFLOW_EXPERIMENT_NAME MLFLOW_EXPERIMENT_ID MLFLOW_
 .PHONY: help demo test faults bench fuzz lint clean
 
 help:
-	@echo "make demo    a real LoRA run, recorded, audited and shown in a local MLflow (a minute, once its environment is there)"
+	@echo "make demo    a real LoRA run: recorded, audited, compressed, verified, shown in a local MLflow (a minute, once its environment is there)"
 	@echo "make test    the whole test suite"
 	@echo "make faults  the fault matrix alone, with its table (KILLS=100: so many of each kind of process)"
 	@echo "make bench   the benchmarks, each with what it is compared to"
@@ -31,10 +31,11 @@ demo: $(VENV)/installed-demo
 	$(call run,python examples/vnext/toy_lora_run.py --out runs/toy_run --device cpu)
 	$(call run,gradience check --task sst2 --peft-dir runs/toy_run/peft --training-dir runs/toy_run/training)
 	$(call run,gradience monitor runs/toy_run/run.jsonl --verbose)
-	$(call run,gradience audit --peft-dir runs/toy_run/peft --top-wasteful 10)
-	$(call run,gradience audit --peft-dir runs/toy_run/peft --append runs/toy_run/run.jsonl)
+	$(call run,gradience audit --peft-dir runs/toy_run/peft --top-wasteful 10 --append runs/toy_run/run.jsonl)
+	@rm -rf runs/toy_run/compressed
+	$(call run,gradience compress --peft-dir runs/toy_run/peft --out runs/toy_run/compressed)
+	$(call run,cd runs && gradience verify --original toy_run/peft --compressed toy_run/compressed --command "python ../examples/vnext/toy_eval.py --adapter {adapter}" --log-to mlflow)
 	$(call run,gradience monitor runs/toy_run/run.jsonl)
-	$(call run,cd runs && gradience audit --peft-dir toy_run/peft --log-to mlflow)
 	@printf '\nThe run is in MLflow. To see it: (cd runs && ../$(VENV)/bin/mlflow ui), then open the address above.\n'
 
 test: $(VENV)/installed-test

@@ -263,7 +263,7 @@ def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="A tiny LoRA fine-tune, recorded by Gradience. Offline.")
     parser.add_argument("--out", required=True, help="folder for telemetry, adapter and settings")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or mps")
-    parser.add_argument("--steps", type=int, default=400, help="training steps of the adapter")
+    parser.add_argument("--steps", type=int, default=800, help="training steps of the adapter")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--telemetry-allow-text", action="store_true", help="record strings over 256 characters as they are"

@@ -63,7 +63,7 @@ def _tolerance(found: Verification) -> str:
 
 def _passed(found: Verification) -> list[str]:
     most = max(0.0, found.drop) + (found.standard_error or 0.0)
-    shown = f"{plain(found.metric)} is not worse by more than the tolerance"
+    shown = f"cut to rank {found.compressed_adapter.r}, {plain(found.metric)} is not worse by more than the tolerance"
     doubt = f"; within one standard error the drop is at most {number(most)}" if found.standard_error else ""
     limits = "this evaluation and these examples; another task may need what was cut off"
     return [*labelled("shown", f"{shown}{doubt}.", width=12), *labelled("limits", f"{limits}.", width=12)]

@@ -139,7 +139,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 
 def _is_about_mlflow(item: pytest.Item) -> bool:
-    return item.path.name.startswith(("test_mlflow_", "test_fault_", "test_trackers_"))
+    return item.path.name.startswith(("test_mlflow_", "test_fault_", "test_toy_", "test_trackers_"))
 
 
 def _batch(*events: Mapping[str, Any], first: int = 1, run_id: str = "run-1", **history: Any) -> Batch:

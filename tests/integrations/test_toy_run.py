@@ -6,8 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from gradience import audit
+from gradience.cli.main import group
 from gradience.policy import ranks
 from gradience.vnext.telemetry_reader import TelemetryReader
 
@@ -52,8 +54,8 @@ def test_its_telemetry_is_complete(toy: Path) -> None:
     assert config is not None
     assert (config.lora.r, config.optimizer.lr) == (16, 1e-3)
     assert summary.status == "ok"
-    assert sum(1 for _ in reader.iter_events("train_step")) == 400
-    assert len(accuracies(toy / "run.jsonl", "train")) == len(accuracies(toy / "run.jsonl", "test")) == 9
+    assert sum(1 for _ in reader.iter_events("train_step")) == 800
+    assert len(accuracies(toy / "run.jsonl", "train")) == len(accuracies(toy / "run.jsonl", "test")) == 17
     assert reader.issues == []
 
 
@@ -65,10 +67,36 @@ def test_its_rank_is_larger_than_it_needs(toy: Path) -> None:
     assert suggestion.suggested_rank <= 8
 
 
+def test_its_story_is_true(toy: Path, store_uri: str) -> None:
+    """Over-provisioned, says the audit; cut as it suggests, it answers fresh sentences as well; MLflow tells it all."""
+    from mlflow import MlflowClient
+
+    def say(*arguments: object) -> str:
+        done = CliRunner().invoke(group, [str(one) for one in arguments])
+        assert done.exit_code == 0, done.output
+        return done.stdout
+
+    small = toy / "compressed"
+    say("audit", "--peft-dir", toy / "peft", "--append", toy / "run.jsonl")
+    say("compress", "--peft-dir", toy / "peft", "--out", small)
+    command = f"{sys.executable} {SCRIPT.with_name('toy_eval.py')} --adapter {{adapter}}"
+    shown = ["--log-to", "mlflow", "--tracking-uri", store_uri, "--strict", "--json"]
+    told = json.loads(say("verify", "--original", toy / "peft", "--compressed", small, "--command", command, *shown))
+    assert (told["verified"], told["standard_error_from"], told["adapter"]["r"]) == ("pass", "examples", 16)
+    assert small.joinpath("adapter_model.safetensors").stat().st_size < 100_000
+    found = MlflowClient(store_uri).get_run(told["trackers"][0]["tracked"]["id"]).data
+    rank = str(told["compressed_adapter"]["r"])
+    tags = {key: found.tags[f"gradience.{key}"] for key in ("verdict", "suggestion", "suggested_rank", "verified")}
+    assert tags == {"verdict": "review", "suggestion": "compress", "suggested_rank": rank, "verified": "pass"}
+    assert "over_provisioned" in found.tags["gradience.codes"].split(",")
+    assert found.metrics["lora_audit/verified_delta"] == told["delta"]
+    assert "verdict     pass" in say("monitor", toy / "run.jsonl")
+
+
 def test_its_settings_are_where_check_looks(toy: Path) -> None:
     """The settings stand under the names that the Trainer gives them."""
     arguments = json.loads((toy / "training" / "training_args.json").read_text(encoding="utf-8"))
-    assert (arguments["learning_rate"], arguments["max_steps"]) == (1e-3, 400)
+    assert (arguments["learning_rate"], arguments["max_steps"]) == (1e-3, 800)
 
 
 def test_its_long_text_stays_private(toy: Path) -> None:
