@@ -4,8 +4,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from gradience.policy import monitor
-from gradience.policy.rule import TEXT_LIMIT
+from gradience.policy import catalogue, monitor
+from gradience.policy.rule import TEXT_LIMIT, codes
 from gradience.vnext.signals import AlertSeen, NonfiniteSeen, SealSeen, SignalSnapshot
 from gradience.vnext.types import ConfigSnapshot, OptimizerConfigSnapshot, Severity
 
@@ -50,7 +50,7 @@ def test_each_fault_gives_its_finding_alone(code: str, changed: dict[str, Any], 
 
 def test_every_rule_is_shown_to_fire() -> None:
     """No rule without a case."""
-    assert {code for code, _, _ in CASES} == {rule.code for rule in monitor.RULES}
+    assert {code for code, _, _ in CASES} == set(codes(monitor.RULES))
 
 
 @pytest.mark.parametrize(
@@ -84,8 +84,10 @@ def test_a_run_that_never_took_a_step_ended_after_step_0(changed: dict[str, Any]
 
 def test_a_gap_is_judged_by_the_threshold_given() -> None:
     """And the finding says which it was."""
-    (finding,) = monitor.monitor(_seen(gap=1.3), gap=1.25)
+    policy = catalogue.shipped().changed("memorization_gap", gap=1.25)
+    (finding,) = monitor.monitor(_seen(gap=1.3), policy=policy)
     assert finding.evidence["thresholds"] == {"gap": 1.25}
+    assert finding.evidence["policy_changed"] == ["gap"]
 
 
 def test_the_configuration_is_looked_over_too() -> None:

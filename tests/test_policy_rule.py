@@ -1,20 +1,54 @@
-from collections.abc import Mapping
+from typing import Any
 
+import msgspec
 import pytest
 
-from gradience.policy.rule import TEXT_LIMIT, Match, Rule, at_or_above, confidence_word, findings
+from gradience.policy.rule import (
+    TEXT_LIMIT,
+    Finder,
+    Match,
+    Policy,
+    Rule,
+    Thresholds,
+    at_or_above,
+    code,
+    confidence_word,
+)
 from gradience.vnext.types import Recommendation, Severity
 
 
-def _above(case: float, limits: Mapping[str, float]) -> Match | None:
+def high(case: float, limits: Thresholds) -> Match | None:
     return Match(facts={"value": case}) if case > limits["bar"] else None
 
 
-HIGH: Rule[float] = Rule(
-    code="high",
-    severity=Severity.WARNING,
+def unsure(_: float, __: Thresholds) -> Match:
+    return Match()
+
+
+def error(_: float, __: Thresholds) -> Match:
+    return Match()
+
+
+def named(_: float, __: Thresholds) -> Match:
+    return Match(facts={"name": "x" * 1000})
+
+
+def grave(_: float, __: Thresholds) -> Match:
+    return Match(severity=Severity.ERROR)
+
+
+FINDERS: dict[str, Finder[float]] = {code(one): one for one in (high, unsure, error, named, grave)}
+
+
+def rule(code: str, **words: Any) -> Rule:
+    """A rule of few words."""
+    given = {"phase": "check", "severity": Severity.WARNING, "confidence": "low", "condition": "c", "message": "m"}
+    return Rule(code=code, **{"source": "s", **given, **words})
+
+
+HIGH = rule(
+    "high",
     confidence="medium",
-    find=_above,
     message="{value:g} is above {bar:g}",
     source="a test",
     thresholds={"bar": 1.0},
@@ -22,48 +56,45 @@ HIGH: Rule[float] = Rule(
 )
 
 
+def found(case: float, *rules: Rule) -> list[Recommendation]:
+    """What the rules find, `high` by its bar and the others always."""
+    return Policy({one.code: one for one in rules}).findings([FINDERS[one.code] for one in rules], case)
+
+
 def test_a_finding_carries_the_thresholds_it_was_made_with() -> None:
     """Evidence is the facts and the thresholds, so that a finding can be checked and a change be seen."""
-    finding = HIGH.apply(2.0)
-    assert finding is not None
+    (finding,) = found(2.0, HIGH)
     assert finding.evidence == {"value": 2.0, "thresholds": {"bar": 1.0}}
     assert (finding.message, finding.test, finding.rationale) == ("2 is above 1", "ask for less than 2", "a test")
 
 
 def test_a_rule_that_does_not_apply_says_nothing() -> None:
-    """None, not an empty finding."""
-    assert HIGH.apply(1.0) is None
+    """And nor does one that a policy switched off."""
+    assert found(1.0, HIGH) == []
+    assert found(2.0, msgspec.structs.replace(HIGH, enabled=False)) == []
 
 
 def test_findings_are_ordered_by_severity_then_confidence() -> None:
     """The first is the one to act on."""
-
-    def always(_: float, __: Mapping[str, float]) -> Match:
-        return Match()
-
-    unsure: Rule[float] = Rule(
-        code="unsure", severity=Severity.WARNING, confidence="low", find=always, message="m", source="s"
-    )
-    error: Rule[float] = Rule(
-        code="error", severity=Severity.ERROR, confidence="low", find=always, message="m", source="s"
-    )
-    assert [finding.action for finding in findings([unsure, HIGH, error], 2.0)] == ["error", "high", "unsure"]
+    error = rule("error", severity=Severity.ERROR)
+    assert [finding.action for finding in found(2.0, rule("unsure"), HIGH, error)] == ["error", "high", "unsure"]
 
 
 def test_a_message_too_long_for_the_recorder_is_cut() -> None:
     """A fact of any length fits; the recorder would redact a longer text altogether."""
-    named: Rule[float] = Rule(
-        code="named",
-        severity=Severity.INFO,
-        confidence="low",
-        find=lambda _, __: Match(facts={"name": "x" * 1000}),
-        message="{name}",
-        source="s",
-    )
-    finding = named.apply(0.0)
-    assert finding is not None
+    (finding,) = found(0.0, rule("named", message="{name}"))
     assert len(finding.message) == TEXT_LIMIT
     assert finding.message.endswith("...")
+
+
+def test_what_a_policy_says_otherwise_stands_in_the_finding() -> None:
+    """Its severity wins over what a match would say, and the evidence names what was changed."""
+    changed = Policy({"grave": rule("grave")}).changed("grave", bar=2.0).rules["grave"]
+    assert changed.changed == ("bar",)
+    quiet = msgspec.structs.replace(changed, severity=Severity.INFO, changed=("severity",))
+    assert [one.severity for one in found(0.0, rule("grave"))] == [Severity.ERROR]
+    (finding,) = found(0.0, quiet)
+    assert (finding.severity, finding.evidence["policy_changed"]) == (Severity.INFO, ["severity"])
 
 
 @pytest.mark.parametrize(
@@ -80,8 +111,8 @@ def test_a_confidence_is_the_strongest_word_it_reaches(value: float | None, word
 )
 def test_a_bar_is_a_severity_or_a_code(bar: str, met: list[str]) -> None:
     """A severity is met by it and anything worse, a code by itself alone."""
-    found = [
+    given = [
         Recommendation(severity=Severity.INFO, action="a", message=""),
         Recommendation(severity=Severity.WARNING, action="b", message=""),
     ]
-    assert [finding.action for finding in at_or_above(found, bar)] == met
+    assert [finding.action for finding in at_or_above(given, bar)] == met

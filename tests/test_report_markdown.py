@@ -32,7 +32,7 @@ def test_a_finding_comes_with_its_test_and_limits(make_record: MakeRecord) -> No
     """The note alone lets a reader act."""
     note = audit_note(*_payloads(make_record({"0.q_proj": AMPLE})))
     assert "**over\\_provisioned** (info, medium confidence)" in note
-    assert "- **Test.** With PEFT" in note
+    assert "- **Test.** \\`gradience compress" in note
     assert "- **Limits.** Not shown: that training at rank 4 would do as well" in note
 
 

@@ -14,6 +14,7 @@ from gradience.batch import row
 from gradience.batch.work import Answer
 from gradience.policy.advice import advise
 from gradience.policy.audit_rules import GATES, RULES
+from gradience.policy.rule import codes
 from gradience.report import sarif
 
 MakeRecord = Callable[..., AuditRecord]
@@ -62,7 +63,7 @@ def test_every_finding_is_a_result_of_its_rule(run: dict[str, Any]) -> None:
 def test_every_rule_has_help(run: dict[str, Any]) -> None:
     """With the names of the facts where a result has their values."""
     rules = {rule["id"]: rule for rule in run["tool"]["driver"]["rules"]}
-    assert set(rules) == {*(rule.code for rule in (*GATES, *RULES)), "adapter_refused"}
+    assert set(rules) == {*codes((*GATES, *RULES)), "adapter_refused"}
     assert all(rule["help"]["text"] and rule["shortDescription"]["text"].endswith(".") for rule in rules.values())
     assert "rank <suggested_rank>" in rules["over_provisioned"]["fullDescription"]["text"]
     assert not any("{" in rule["help"]["text"] for rule in rules.values())
@@ -72,7 +73,7 @@ def test_a_message_stands_alone(run: dict[str, Any]) -> None:
     """Which adapter, what was found, and the test that would refute it."""
     message = next(one for one in run["results"] if one["ruleId"] == "over_provisioned")["message"]["text"]
     assert message.startswith("my adapter: 95% of the update energy")
-    assert "\n\nTest: With PEFT" in message
+    assert "\n\nTest: `gradience compress --rank 1`, then" in message
 
 
 def test_locations_below_the_root_are_relative(run: dict[str, Any]) -> None:

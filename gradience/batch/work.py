@@ -16,6 +16,7 @@ from gradience.batch.cache import Cache
 from gradience.batch.row import Row
 from gradience.errors import GradienceError
 from gradience.policy.advice import advise
+from gradience.policy.rule import Policy
 from gradience.vnext.types import Recommendation
 
 
@@ -25,6 +26,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     arguments: dict[str, Any]
     tracker: str | None = None  # the address of the tracker for references to its runs and models
     cache: Path | None = None  # None: nothing is kept
+    policy: Policy | None = None  # other than ours
     whole: bool = False  # the records are wanted too; they are large
 
 
@@ -53,7 +55,7 @@ def answer(place: str, name: str, order: Order) -> Answer:
         return _refused(place, name, str(error))
     except Exception as error:  # noqa: BLE001 - a fault of ours in one adapter must not cost the 99,999 others
         return _refused(place, name, f"cannot audit {name}: internal error, {type(error).__name__}: {error}")
-    advice = advise(done.record)
+    advice = advise(done.record, policy=order.policy)
     return Answer(
         place=place,
         row=row.of(name, done.record, advice),

@@ -5,6 +5,7 @@ audit is kept in `keep`, what it is held against in `audit_gate`, how several ad
 `audit_batch`.
 """
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -29,7 +30,9 @@ from gradience.cli.audit_input import Input
 from gradience.cli.audit_view import View
 from gradience.cli.keep import Keeping
 from gradience.cli.options import Sectioned, taken
+from gradience.policy import catalogue
 from gradience.policy.audit_rules import GATES, RULES
+from gradience.policy.rule import Policy, codes
 
 
 @click.command(cls=Sectioned)
@@ -38,8 +41,9 @@ from gradience.policy.audit_rules import GATES, RULES
 @keep.options
 @audit_gate.options
 @audit_batch.options
+@output.policy_option
 @output.fail_on_option
-def command(*, fail_on: str | None, **given: Any) -> None:
+def command(*, policy_file: Path | None, fail_on: str | None, **given: Any) -> None:
     """Measure how much of its rank an adapter uses, and say what is worth testing.
 
     With --append, --telemetry or --log-to the audit becomes part of the recorded run: the JSONL found in or above the
@@ -51,25 +55,26 @@ def command(*, fail_on: str | None, **given: Any) -> None:
     view, keeping, gate = taken(View, given), taken(Keeping, given), taken(Gate, given)
     is_table = found.several or view.format in audit_view.TABLES
     audit_gate.check(gate, fail_on, several=asked.all_checkpoints or is_table)
-    output.known_bar(fail_on, (*(rule.code for rule in (*GATES, *RULES)), *gate.codes()))
+    output.known_bar(fail_on, (*codes((*GATES, *RULES)), *gate.codes()))
+    policy = catalogue.load(policy_file)
     if asked.all_checkpoints:
         audit_series.check(view, several=found.several)
-        audit_series.run(asked, view, keeping, fail_on)
+        audit_series.run(asked, view, keeping, policy, fail_on)
     elif is_table:
-        audit_batch.run(found.adapters, asked, view, keeping, taken(Spread, given), fail_on)
+        audit_batch.run(found.adapters, asked, view, keeping, taken(Spread, given), policy, fail_on)
     else:
-        _run(asked, view, keeping, gate, fail_on)
+        _run(asked, view, keeping, gate, policy, fail_on)
 
 
-def _run(asked: Input, view: View, keeping: Keeping, gate: Gate, fail_on: str | None) -> None:
+def _run(asked: Input, view: View, keeping: Keeping, gate: Gate, policy: Policy, fail_on: str | None) -> None:
     audit_view.check(view)
     keep.check(keeping, asked.peft_dir, gate.baseline or "")
     place = references.fetch(asked.peft_dir, tracker=keeping.tracking_uri)
     journal = keep.journal(place, keeping)
     baseline = audit_gate.before(gate, asked, keeping.tracking_uri)
     record = audit_input.measure(place, asked)
-    judged = audit_gate.judge(record, baseline)
-    advice = audit_note.advise(record, journals.known(journal))
+    judged = audit_gate.judge(record, baseline, policy)
+    advice = audit_note.advise(record, journals.known(journal), policy)
     body = audit_view.document(record, advice, view) if view.as_json else {}
     if not view.as_json:
         output.lines(audit_view.text(record, advice, view))

@@ -22,6 +22,7 @@ from gradience.cli.keep import Keeping
 from gradience.cli.options import together
 from gradience.cli.tally import Tally
 from gradience.errors import InputError
+from gradience.policy.rule import Policy
 from gradience.report.plain import plain
 
 
@@ -49,7 +50,15 @@ options: Final = together(
 )
 
 
-def run(places: Sequence[str], asked: Input, view: View, keeping: Keeping, spread: Spread, fail_on: str | None) -> None:
+def run(
+    places: Sequence[str],
+    asked: Input,
+    view: View,
+    keeping: Keeping,
+    spread: Spread,
+    policy: Policy,
+    fail_on: str | None,
+) -> None:
     """Audit each as if it were alone; what cannot be audited costs its own row and the exit code only."""
     _check(view, keeping, spread)
     keep.check(keeping, *places)
@@ -59,9 +68,10 @@ def run(places: Sequence[str], asked: Input, view: View, keeping: Keeping, sprea
         tracker=keeping.tracking_uri,
         cache=None if spread.no_cache else _cache(),
         whole=keeping.is_mirrored,
+        policy=policy,
     )
     sheet, names = Sheet(view, fail_on), row.names(places)
-    landings = Landings(keeping)
+    landings = Landings(keeping, policy)
     with Tally(len(names)) as tally:
         for answer in crew.answers(names, asked_of_each, _crew(spread)):
             if view.format == "jsonl" or keeping.is_mirrored:

@@ -16,6 +16,7 @@ from gradience.cli.path import A_PLACE
 from gradience.errors import InputError
 from gradience.policy import regression
 from gradience.policy.regression import Facts
+from gradience.policy.rule import Policy, codes
 from gradience.report import regression_text
 from gradience.vnext.types import Recommendation
 
@@ -31,7 +32,7 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
         """What `--fail-on` may name because of it."""
         if self.baseline is not None:
             yield regression.FAMILY
-            yield from (rule.code for rule in regression.RULES)
+            yield from codes(regression.RULES)
 
 
 class Judged(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,12 +90,12 @@ def before(gate: Gate, asked: Input, tracker: str | None) -> Facts | None:
     return regression.of(audit_input.measure(place, msgspec.structs.replace(asked, base_model=None)))
 
 
-def judge(record: AuditRecord, baseline: Facts | None) -> Judged | None:
+def judge(record: AuditRecord, baseline: Facts | None, policy: Policy) -> Judged | None:
     """The adapter against its baseline, where one was given."""
     if baseline is None:
         return None
     now = regression.of(record)
-    return Judged(now=now, before=baseline, findings=regression.judge(now, baseline))
+    return Judged(now=now, before=baseline, findings=regression.judge(now, baseline, policy=policy))
 
 
 def _content(file: Path) -> bytes:

@@ -11,6 +11,7 @@ from gradience.cli.landing import Entry, Landed, Note
 from gradience.mirror import origin
 from gradience.policy import advice, audit_event
 from gradience.policy.advice import Advice
+from gradience.policy.rule import Policy
 
 WORD: Final = "audit"
 _SAME_AUDIT: Final = (
@@ -23,9 +24,9 @@ _SAME_AUDIT: Final = (
 )
 
 
-def advise(record: AuditRecord, known: Known) -> Advice:
+def advise(record: AuditRecord, known: Known, policy: Policy | None = None) -> Advice:
     """The advice on an audit, in the light of what its run knows."""
-    found = advice.advise(record, planned_steps=known.planned_steps)
+    found = advice.advise(record, planned_steps=known.planned_steps, policy=policy)
     return msgspec.structs.replace(found, verified=known.verified(record.adapter.fingerprint))
 
 

@@ -18,6 +18,7 @@ from gradience.cli.landing import Landed
 from gradience.errors import AdapterError
 from gradience.policy import series
 from gradience.policy.advice import Advice
+from gradience.policy.rule import Policy
 from gradience.policy.series import Point
 from gradience.report import series_text
 
@@ -35,13 +36,13 @@ def check(view: View, *, several: bool) -> None:
         raise click.UsageError("--all-checkpoints has one row per adapter, as text or JSON: leave out the rest")
 
 
-def run(asked: Input, view: View, keeping: Keeping, fail_on: str | None) -> None:
+def run(asked: Input, view: View, keeping: Keeping, policy: Policy, fail_on: str | None) -> None:
     """Audit them one after another; an adapter that cannot be audited costs its own row and the exit code only."""
     if references.parse(asked.peft_dir):
         raise click.UsageError("--all-checkpoints takes a directory: fetch the checkpoints first")
     keep.check(keeping, asked.peft_dir)
     place = references.fetch(asked.peft_dir)
-    walk = _Walk(asked, keep.journal(place, keeping))
+    walk = _Walk(asked, keep.journal(place, keeping), policy)
     for path in folder.series(place.folder):
         walk.take(path)
     if all(one.error for one in walk.points):
@@ -61,8 +62,8 @@ def run(asked: Input, view: View, keeping: Keeping, fail_on: str | None) -> None
 class _Walk:
     """The audits so far; each is in the journal before the next one starts."""
 
-    def __init__(self, asked: Input, journal: Journal | None) -> None:
-        self._asked, self._journal = asked, journal
+    def __init__(self, asked: Input, journal: Journal | None, policy: Policy) -> None:
+        self._asked, self._journal, self._policy = asked, journal, policy
         self._known = journals.known(journal)
         self.points: list[Point] = []
         self.landed: Landed | None = None  # added, if any of the audits was
@@ -74,7 +75,7 @@ class _Walk:
             outcome.refuse(str(error))
             self.points.append(Point(peft_dir=str(path), step=trainer.step(path), error=str(error)))
             return
-        advice = audit_note.advise(record, self._known)
+        advice = audit_note.advise(record, self._known, self._policy)
         self.points.append(series.point(record, advice, self.points))
         self._keep(record, advice)
 

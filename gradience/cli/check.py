@@ -10,8 +10,9 @@ import msgspec
 
 from gradience.cli import output
 from gradience.cli.path import A_PATH
-from gradience.policy import check as policy
-from gradience.policy.check_catalogue import RULES
+from gradience.policy import catalogue, check_rules
+from gradience.policy import check as checking
+from gradience.policy.rule import codes
 from gradience.report import check_text
 from gradience.settings import snapshot, sources, task
 from gradience.vnext.types import ConfigSnapshot, TaskProfile
@@ -45,17 +46,18 @@ READERS: Final[Mapping[str, Callable[[Path], dict[str, Any]]]] = {
 @click.option("--target-modules", "--targets", multiple=True, metavar="NAMES", help="Separated by commas or spaces.")
 @output.verbose_option
 @output.json_option
+@output.policy_option
 @output.fail_on_option
-def command(*, as_json: bool, verbose: bool, fail_on: str | None, **given: Any) -> None:
+def command(*, as_json: bool, verbose: bool, policy_file: Path | None, fail_on: str | None, **given: Any) -> None:
     """Look over a configuration before any step is taken.
 
     CONFIG is a JSON or YAML file with all settings; the other options name parts of them. What is given on the command
     line wins over files; CONFIG wins over the adapter's settings, and those over the training arguments. The three
     worst findings are shown, all of them with --verbose.
     """
-    output.known_bar(fail_on, (rule.code for rule in RULES))
+    output.known_bar(fail_on, codes(check_rules.RULES))
     config = _config(given)
-    found = policy.check(config)
+    found = checking.check(config, policy=catalogue.load(policy_file))
     if as_json:
         document = {"schema": SCHEMA, "config": config.to_dict(), "recommendations": msgspec.to_builtins(found)}
         output.document(document)

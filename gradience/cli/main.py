@@ -23,6 +23,7 @@ COMMANDS: Final = {
     "monitor": ("gradience.cli.monitor", "Sum up a recorded run: train, eval, gap, alerts, audit, advice."),
     "sinks": ("gradience.cli.sinks", "List the trackers that can be mirrored into, or check them."),
     "compress": ("gradience.cli.compress", "Write an adapter of a lower rank, the best approximation of its update."),
+    "explain": ("gradience.cli.explain", "Say what a rule means, where it comes from and what would refute it."),
     "verify": ("gradience.cli.verify", "Run your evaluation on an adapter and on its compressed form."),
     "sync": ("gradience.cli.sync", "Catch a tracker up with a recorded run."),
 }

@@ -1,5 +1,6 @@
 """`gradience monitor`: what a recorded run shows, from its telemetry alone."""
 
+from pathlib import Path
 from typing import Any, Final
 
 import click
@@ -8,36 +9,39 @@ import msgspec
 from gradience.cli import html, output, recorded, side_by_side
 from gradience.cli.recorded import Asked, Recorded
 from gradience.curves import course
-from gradience.policy import audit_rules, check_catalogue, monitor, verification
+from gradience.policy import audit_rules, catalogue, check_rules, monitor, verification
+from gradience.policy.rule import codes
 from gradience.report import monitor_text
 
 SCHEMA: Final = "gradience.monitor/v1"
 CODES: Final = (
-    *(rule.code for rule in monitor.RULES),
-    *(rule.code for rule in check_catalogue.RULES),
-    *(rule.code for rule in audit_rules.RULES),
-    *(rule.code for rule in verification.RULES),
+    *codes(monitor.RULES),
+    *codes(check_rules.RULES),
+    *codes(audit_rules.RULES),
+    *codes(verification.RULES),
 )
 
 
 @click.command()
 @click.argument("places", metavar="RUN.jsonl... | DIR", nargs=-1, required=True)
 @click.option("--run-id", metavar="ID", help="The run to look at; else the last one in the file.")
-@click.option("--gap-threshold", type=float, default=monitor.GAP, show_default=True, metavar="RATIO")
+@click.option("--gap-threshold", type=float, metavar="RATIO", help="The bar of memorization_gap, of perplexities.")
 @click.option("--strict-schema", is_flag=True, help="Fail at the first line that is not valid telemetry.")
 @click.option("--html", "page", metavar="FILE", help="Write a report with charts: one file, `-` for stdout.")
 @output.verbose_option
 @output.json_option
+@output.policy_option
 @output.fail_on_option
 def command(
     places: tuple[str, ...],
     run_id: str | None,
-    gap_threshold: float,
+    gap_threshold: float | None,
     *,
     strict_schema: bool,
     page: str | None,
     verbose: bool,
     as_json: bool,
+    policy_file: Path | None,
     fail_on: str | None,
 ) -> None:
     """Sum up a recorded run: how it ended, train, eval, gap, alerts, audit, advice. Of several runs, a table.
@@ -48,7 +52,10 @@ def command(
     output.no_slip(fail_on, CODES)
     if as_json and page == html.STDOUT:
         raise click.UsageError("--json and --html - both want stdout: name a file for the report")
-    asked = Asked(run_id=run_id, gap=gap_threshold, strict=strict_schema)
+    policy = catalogue.load(policy_file)
+    if gap_threshold is not None:
+        policy = policy.changed("memorization_gap", gap=gap_threshold)
+    asked = Asked(run_id=run_id, policy=policy, strict=strict_schema)
     found = recorded.find(places)
     if len(found) > 1:
         if page is not None:

@@ -9,6 +9,7 @@ from typing import Any, Final, TypeVar
 
 import click
 
+from gradience.cli.path import A_PATH
 from gradience.mirror.sink import Tracked
 from gradience.policy.rule import at_or_above
 from gradience.report.plain import plain
@@ -20,6 +21,9 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 json_option: Callable[[_F], _F] = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 verbose_option: Callable[[_F], _F] = click.option("--verbose", is_flag=True, help="Show everything, with evidence.")
+policy_option: Callable[[_F], _F] = click.option(
+    "--policy", "policy_file", type=A_PATH, metavar="FILE", help="Other thresholds for the rules; see configs/policies."
+)
 fail_on_option: Callable[[_F], _F] = click.option(
     "--fail-on",
     metavar="info|warning|error|CODE",

@@ -13,6 +13,7 @@ from gradience.errors import InputError, TelemetryError
 from gradience.mirror.fleet import search
 from gradience.policy import monitor
 from gradience.policy.replay import Replay
+from gradience.policy.rule import Policy
 from gradience.vnext.signals import SignalSnapshot
 from gradience.vnext.telemetry_reader import TelemetryReader
 from gradience.vnext.types import Recommendation
@@ -25,7 +26,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     """Which run of a file, and how to judge it."""
 
     run_id: str | None = None
-    gap: float = monitor.GAP
+    policy: Policy | None = None
     strict: bool = False
 
     def replay(self) -> Replay:
@@ -63,7 +64,7 @@ def judged(place: str, seen: SignalSnapshot, replay: Replay, asked: Asked) -> Re
     if not seen.counts:
         which = "no telemetry event" if asked.run_id is None else f"no event of run {asked.run_id}"
         raise TelemetryError(f"cannot monitor {place}: {which} in it")
-    return Recorded(place, seen, replay, monitor.monitor(seen, gap=asked.gap))
+    return Recorded(place, seen, replay, monitor.monitor(seen, policy=asked.policy))
 
 
 def find(places: Sequence[str]) -> list[str]:

@@ -24,6 +24,7 @@ from gradience.evaluation.verdict import Tolerance
 from gradience.evaluation.verification import Conduct, Verification
 from gradience.mirror import origin
 from gradience.policy import verification as policy
+from gradience.policy.rule import codes
 from gradience.references import Fetched
 from gradience.report import verification_text
 
@@ -43,7 +44,7 @@ def command(*, as_json: bool, fail_on: str | None, **given: Any) -> None:
     a tracker, whose run gets the tag gradience.verified. Exit code 3 when the compressed adapter is worse.
     """
     asked, judging, keeping = taken(Input, given), taken(Judging, given), taken(Keeping, given)
-    output.known_bar(fail_on, (rule.code for rule in policy.RULES))
+    output.known_bar(fail_on, codes(policy.RULES))
     allowed = _checked(asked, judging, keeping)
     places = {
         ORIGINAL: references.fetch(asked.original, tracker=keeping.tracking_uri),

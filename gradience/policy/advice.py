@@ -9,10 +9,10 @@ from typing import Final, Literal
 import msgspec
 
 from gradience.audit.record import AUDIT_VERSION, AuditRecord
-from gradience.policy import ranks
+from gradience.policy import catalogue, ranks
 from gradience.policy.audit_rules import GATES, RULES, AuditCase
 from gradience.policy.ranks import RankSuggestion
-from gradience.policy.rule import confidence_word, findings
+from gradience.policy.rule import Policy, confidence_word
 from gradience.vnext.types import Recommendation, Severity
 
 Verdict = Literal["ok", "review", "act", "abstain", "error"]
@@ -42,11 +42,12 @@ class Advice(msgspec.Struct, frozen=True, kw_only=True):
     audit_version: int = AUDIT_VERSION
 
 
-def advise(record: AuditRecord, *, planned_steps: int | None = None) -> Advice:
+def advise(record: AuditRecord, *, planned_steps: int | None = None, policy: Policy | None = None) -> Advice:
     """Advise on an audit; `planned_steps` of its run, where known, lets an early checkpoint be recognised."""
-    suggestion = ranks.suggest(record)
+    policy = policy or catalogue.shipped()
+    suggestion = ranks.suggest(record, policy.thresholds(ranks.CODE))
     case = AuditCase(record=record, suggestion=suggestion, planned_steps=planned_steps)
-    found = findings(GATES, case) or findings(RULES, case)
+    found = policy.findings(GATES, case) or policy.findings(RULES, case)
     doing = _suggestion(found)
     compresses = doing == "compress"
     return Advice(

@@ -7,12 +7,10 @@ from typing import Any, Final
 
 import msgspec
 
-from gradience.policy.rule import Match
+from gradience.policy.rule import Finder, Match, Thresholds
 from gradience.settings import task
 from gradience.settings.task import Objective
 from gradience.vnext.types import ConfigSnapshot, Severity
-
-Thresholds = Mapping[str, float]
 
 # Names that are attention projections in every family; GPT-2's c_proj and BERT's dense are in both, so not here.
 _ATTENTION: Final = (
@@ -82,7 +80,7 @@ def alpha_not_positive(case: CheckCase, _: Thresholds) -> Match | None:
     return Match(facts={"alpha": alpha}) if alpha is not None and not alpha > 0 else None
 
 
-def weight_decay_negative(case: CheckCase, _: Thresholds) -> Match | None:
+def fix_weight_decay(case: CheckCase, _: Thresholds) -> Match | None:
     """It would push weights away from zero."""
     decay = case.config.optimizer.weight_decay
     return Match(facts={"weight_decay": decay}) if decay is not None and not decay >= 0 else None
@@ -95,7 +93,7 @@ def setting_unreadable(case: CheckCase, _: Thresholds) -> Match | None:
     return Match(facts={"names": ", ".join(names)}) if names else None
 
 
-def lr_low(case: CheckCase, limits: Thresholds) -> Match | None:
+def lr_low_for_lora(case: CheckCase, limits: Thresholds) -> Match | None:
     """Below the range of the objective."""
     bar = limits[f"{case.objective}_min"]
     if case.lr is None or case.lr >= bar:
@@ -103,7 +101,7 @@ def lr_low(case: CheckCase, limits: Thresholds) -> Match | None:
     return Match(facts={"lr": case.lr, "objective": case.objective, "bar": bar, "try_lr": case.lr * 10})
 
 
-def lr_high(case: CheckCase, limits: Thresholds) -> Match | None:
+def lr_high_for_lora(case: CheckCase, limits: Thresholds) -> Match | None:
     """Above the range of the objective and size."""
     bar = limits[f"{case.objective}_max"]
     if case.objective == "sft" and (case.model_size_b or 0) >= limits["large_model_b"]:
@@ -146,7 +144,7 @@ def targets_attention_only(case: CheckCase, _: Thresholds) -> Match | None:
     return Match(facts={"targets": list(targets)})
 
 
-def batch_large(case: CheckCase, limits: Thresholds) -> Match | None:
+def batch_large_for_lora(case: CheckCase, limits: Thresholds) -> Match | None:
     """The batch of one optimiser step on one device; more devices only make it larger."""
     training = case.config.training
     if training.batch_size is None or case.objective != "sft":
@@ -209,3 +207,25 @@ def _evaluates(case: CheckCase) -> bool | None:
 def _billions(model: str | None) -> float | None:
     found = re.search(r"(?:(\d+)x)?(\d+(?:\.\d+)?)b(?![a-z0-9])", (model or "").lower())
     return float(found.group(1) or 1) * float(found.group(2)) if found else None
+
+
+RULES: Final[tuple[Finder[CheckCase], ...]] = (
+    lr_not_positive,
+    rank_not_positive,
+    alpha_not_positive,
+    fix_weight_decay,
+    setting_unreadable,
+    lr_low_for_lora,
+    lr_high_for_lora,
+    scale_unusual,
+    rslora_scale_jump,
+    high_rank_standard_scale,
+    targets_attention_only,
+    batch_large_for_lora,
+    epochs_many,
+    weight_decay_inert,
+    no_eval_split,
+    last_not_best,
+    nan_hidden,
+    quantized_base,
+)

@@ -1,21 +1,17 @@
 """What a recorded run shows: how it ended, what went wrong in it, and how far it fits its training data better."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, Final
 
 import msgspec
 
 from gradience.evaluation import verification
-from gradience.policy import check
+from gradience.policy import catalogue, check
 from gradience.policy import verification as verification_rules
-from gradience.policy.rule import CONFIDENCE, Match, Rule, findings, ordered
+from gradience.policy.rule import CONFIDENCE, Finder, Match, Policy, Thresholds, ordered
 from gradience.vnext.signals import AlertSeen, SignalSnapshot
 from gradience.vnext.types import Recommendation, Severity
-
-Thresholds = Mapping[str, float]
-
-GAP: Final = 1.5  # ratio of perplexities, 0.405 nat: the public release's, without a source of its own
 
 
 def loss_nonfinite(seen: SignalSnapshot, _: Thresholds) -> Match | None:
@@ -65,18 +61,11 @@ def gap_unavailable(seen: SignalSnapshot, _: Thresholds) -> Match | None:
     return Match(facts={"reason": seen.gap_note or "no held-out evaluation"})
 
 
-def rules(gap: float = GAP) -> tuple[Rule[SignalSnapshot], ...]:
-    """The rules, with the gap that a person asked for."""
-    return tuple(
-        msgspec.structs.replace(rule, thresholds={"gap": gap}) if rule.code == "memorization_gap" else rule
-        for rule in RULES
-    )
-
-
-def monitor(seen: SignalSnapshot, *, gap: float = GAP) -> list[Recommendation]:
+def monitor(seen: SignalSnapshot, *, policy: Policy | None = None) -> list[Recommendation]:
     """Every finding of our own, worst first; of the configuration's those that are more than a hint."""
-    found = findings(rules(gap), seen)
-    static = check.check(seen.config) if seen.config else []
+    policy = policy or catalogue.shipped()
+    found = policy.findings(RULES, seen)
+    static = check.check(seen.config, policy=policy) if seen.config else []
     return ordered([*found, *(one for one in static if one.severity.rank >= Severity.WARNING.rank)])
 
 
@@ -127,63 +116,11 @@ def _from_alert(alert: AlertSeen) -> Recommendation:
     )
 
 
-RULES: Final[tuple[Rule[SignalSnapshot], ...]] = (
-    Rule(
-        code="loss_nonfinite",
-        severity=Severity.ERROR,
-        confidence="certain",
-        find=loss_nonfinite,
-        message="{name} is {value} at step {step}, the first of {count} such; weights from there on are suspect.",
-        source="definition",
-        test="Load the last checkpoint before that step and look for numbers that are not finite.",
-    ),
-    Rule(
-        code="run_failed",
-        severity=Severity.ERROR,
-        confidence="certain",
-        find=run_failed,
-        message="The run ended with status {status} after step {last_step}.",
-        source="the run's own run_end event",
-    ),
-    Rule(
-        code="run_unfinished",
-        severity=Severity.WARNING,
-        confidence="certain",
-        find=run_unfinished,
-        message="The run has no run_end: it is still going, or was killed after step {last_step}.",
-        source="every recorder that ends, also by an exception, writes a run_end",
-        test="Is its process alive? Then look again later.",
-    ),
-    Rule(
-        code="journal_changed",
-        severity=Severity.WARNING,
-        confidence="certain",
-        find=journal_changed,
-        message="The file was changed after its end: its first {lines} lines are not those that line {line} sealed.",
-        source="SHA-256 of every byte of them, as run_end recorded it",
-        test="Does another copy of the file pass, such as the one that a tracker keeps?",
-        limits="Who changed it cannot be told, nor whether it was on purpose.",
-    ),
-    Rule(
-        code="memorization_gap",
-        severity=Severity.INFO,
-        confidence="low",
-        find=memorization_gap,
-        message="Perplexity on {split} is {ratio:.2f}x that on the training data ({nat:.2f} nat, from {source}).",
-        source="1.5x is the public release's bar, without a source; perplexity does not track the quality of what is "
-        "generated (LIMA)",
-        thresholds={"gap": GAP},
-        hypothesis="The adapter memorises its training data.",
-        test="The same gap on a random re-split, or a task metric that still improves, refutes it.",
-        limits="Splits that differ in kind have a gap from the start; whether it grows is not judged here.",
-    ),
-    Rule(
-        code="gap_unavailable",
-        severity=Severity.INFO,
-        confidence="certain",
-        find=gap_unavailable,
-        message="The gap between held-out and training perplexity is not known: {reason}.",
-        source="definition",
-        test="Log eval events with ppl or loss for a held-out split.",
-    ),
+RULES: Final[tuple[Finder[SignalSnapshot], ...]] = (
+    loss_nonfinite,
+    run_failed,
+    run_unfinished,
+    journal_changed,
+    memorization_gap,
+    gap_unavailable,
 )

@@ -12,16 +12,17 @@ import msgspec
 from gradience.audit import ladder
 from gradience.audit.record import AuditRecord, ModuleAudit
 from gradience.audit.tensors.safetensors_file import ITEM_BYTES
+from gradience.policy import catalogue
+from gradience.policy.rule import Thresholds
 
-WORTH_TESTING_RANK: Final = 8  # below this the grid is too coarse and the saving trivial
-WORTH_TESTING_SHARE: Final = 0.5  # of the trained rank: heuristic, see docs/USER_MANUAL.md for its measured errors
+CODE: Final = "over_provisioned"  # the rule whose thresholds say which rank is worth testing
 
 
 class RankSuggestion(msgspec.Struct, frozen=True, kw_only=True):
     """What the energy ranks at `energy_level` suggest for compression.
 
-    `suggested_rank` is the p90 suggestion where it is worth testing (at most half of a trained rank of at least 8),
-    else None; `energy_kept` is the share of the whole adapter's energy left at that rank.
+    `suggested_rank` is the p90 suggestion where it is worth testing (by default at most half of a trained rank of at
+    least 8), else None; `energy_kept` is the share of the whole adapter's energy left at that rank.
     """
 
     energy_level: float
@@ -46,11 +47,12 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     size_bytes: int | None  # None where the stored type is not known
 
 
-def suggest(record: AuditRecord) -> RankSuggestion:
-    """Suggest ranks for compression at the record's energy level."""
+def suggest(record: AuditRecord, limits: Thresholds | None = None) -> RankSuggestion:
+    """Suggest ranks for compression at the record's energy level; `limits` are the thresholds of `over_provisioned`."""
+    limits = limits or catalogue.shipped().thresholds(CODE)
     current = max(module.r for module in record.modules)
     p90 = ladder.at_least(record.summary.energy_rank_p90_weighted, current)
-    worth_it = current >= WORTH_TESTING_RANK and p90 <= WORTH_TESTING_SHARE * current
+    worth_it = current >= limits["r_min"] and p90 <= limits["share_of_r_max"] * current
     return RankSuggestion(
         energy_level=record.energy_level,
         current_r=current,

@@ -4,21 +4,19 @@ The rules are few and wide on purpose. They catch what went wrong on the way (mo
 faded out), and none of them says that an adapter is good: only an evaluation does.
 """
 
-from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
 
 from gradience.audit.record import AuditRecord
 from gradience.errors import InputError
+from gradience.policy import catalogue
 from gradience.policy.audit_event import DOCUMENT_SCHEMA
-from gradience.policy.rule import Match, Rule, findings
-from gradience.vnext.types import Recommendation, Severity
+from gradience.policy.rule import Finder, Match, Policy, Thresholds
+from gradience.vnext.types import Recommendation
 
 FAMILY: Final = "regression"  # `--fail-on regression` means any of the codes below
 _UNTRAINED: Final = ("untrained", "untrained_modules")  # issues of an audit
-
-Thresholds = Mapping[str, float]
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,7 +97,7 @@ def read(raw: bytes, place: str) -> Facts:
     )
 
 
-def judge(now: Facts, before: Facts) -> list[Recommendation]:
+def judge(now: Facts, before: Facts, *, policy: Policy | None = None) -> list[Recommendation]:
     """What is worse than before, worst first.
 
     Raises:
@@ -110,21 +108,21 @@ def judge(now: Facts, before: Facts) -> list[Recommendation]:
             f"cannot compare with {before.peft_dir}: it was audited at energy level {before.energy_level}, not "
             f"{now.energy_level}; give the same --energy-level"
         )
-    return findings(RULES, RegressionCase(now=now, before=before))
+    return (policy or catalogue.shipped()).findings(RULES, RegressionCase(now=now, before=before))
 
 
-def untrained(case: RegressionCase, _: Thresholds) -> Match | None:
+def regression_untrained(case: RegressionCase, _: Thresholds) -> Match | None:
     """Modules whose update is zero, where there were none."""
     return Match() if case.now.has_untrained and not case.before.has_untrained else None
 
 
-def fewer_modules(case: RegressionCase, _: Thresholds) -> Match | None:
+def regression_modules(case: RegressionCase, _: Thresholds) -> Match | None:
     """Fewer modules than before."""
     now, before = case.now.n_layers, case.before.n_layers
     return Match(facts={"modules": now, "modules_before": before}) if now < before else None
 
 
-def rank_waste(case: RegressionCase, limits: Thresholds) -> Match | None:
+def regression_rank_waste(case: RegressionCase, limits: Thresholds) -> Match | None:
     """A larger share of the parameters carries almost nothing."""
     now, before = case.now.rank_waste, case.before.rank_waste
     if now - before <= limits["rise_max"]:
@@ -132,7 +130,7 @@ def rank_waste(case: RegressionCase, limits: Thresholds) -> Match | None:
     return Match(facts={"rank_waste": now, "rank_waste_before": before})
 
 
-def spectral_norm(case: RegressionCase, limits: Thresholds) -> Match | None:
+def regression_spectral_norm(case: RegressionCase, limits: Thresholds) -> Match | None:
     """The strongest direction of any module is a multiple of what it was."""
     now, before = case.now.sigma_max, case.before.sigma_max
     if not before or now <= limits["factor_max"] * before:
@@ -140,7 +138,7 @@ def spectral_norm(case: RegressionCase, limits: Thresholds) -> Match | None:
     return Match(facts={"sigma_max": now, "sigma_max_before": before, "factor": now / before})
 
 
-def vanished(case: RegressionCase, limits: Thresholds) -> Match | None:
+def regression_vanished(case: RegressionCase, limits: Thresholds) -> Match | None:
     """The whole update is a fraction of what it was."""
     now, before = case.now.fro_norm, case.before.fro_norm
     if not before or now >= limits["share_min"] * before:
@@ -159,57 +157,10 @@ def _no_audit(place: str, why: str) -> InputError:
     )
 
 
-RULES: Final[tuple[Rule[RegressionCase], ...]] = (
-    Rule(
-        code="regression_untrained",
-        severity=Severity.ERROR,
-        confidence="certain",
-        find=untrained,
-        message="Modules have an update of zero, and the baseline has none such.",
-        source="PEFT initialises B to zero",
-        test="Load the adapter: these modules compute what the base model does.",
-    ),
-    Rule(
-        code="regression_modules",
-        severity=Severity.ERROR,
-        confidence="certain",
-        find=fewer_modules,
-        message="{modules} modules, {modules_before} in the baseline.",
-        source="counted",
-        hypothesis="target_modules changed, or parts of the adapter were not saved.",
-    ),
-    Rule(
-        code="regression_rank_waste",
-        severity=Severity.WARNING,
-        confidence="medium",
-        find=rank_waste,
-        message="Rank waste is {rank_waste:.1%}, {rank_waste_before:.1%} in the baseline.",
-        source="heuristic",
-        thresholds={"rise_max": 0.10},
-        hypothesis="Training ended early or stalled, or the rank was raised without need.",
-        limits="A larger rank at the same task shows it too.",
-    ),
-    Rule(
-        code="regression_spectral_norm",
-        severity=Severity.WARNING,
-        confidence="medium",
-        find=spectral_norm,
-        message="The largest singular value of any module is {factor:.3g} times that of the baseline.",
-        source="heuristic",
-        thresholds={"factor_max": 3.0},
-        hypothesis="Learning rate or scale is too high, or training diverged.",
-        test="Compare both on held-out data beside the task, where a blown-up update does harm first.",
-        limits="Longer training makes updates grow as well.",
-    ),
-    Rule(
-        code="regression_vanished",
-        severity=Severity.WARNING,
-        confidence="medium",
-        find=vanished,
-        message="The norm of the whole update is {share:.2g} of that of the baseline.",
-        source="heuristic",
-        thresholds={"share_min": 0.1},
-        hypothesis="Hardly trained: a wrong checkpoint, a learning rate near zero, or another scale.",
-        test="Compare both on the task: the adapter should be closer to the base model.",
-    ),
+RULES: Final[tuple[Finder[RegressionCase], ...]] = (
+    regression_untrained,
+    regression_modules,
+    regression_rank_waste,
+    regression_spectral_norm,
+    regression_vanished,
 )

@@ -7,7 +7,7 @@ refusal. Locations below the root are relative to it, as the services want them.
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
@@ -15,8 +15,9 @@ from urllib.parse import quote
 from gradience import __version__, references
 from gradience.batch.row import Row
 from gradience.batch.work import Answer
-from gradience.policy.audit_rules import GATES, RULES, AuditCase
-from gradience.policy.rule import Rule, Word
+from gradience.policy import catalogue
+from gradience.policy.audit_rules import GATES, RULES
+from gradience.policy.rule import Rule, Word, codes
 from gradience.report.plain import plain
 from gradience.vnext.types import Recommendation, Severity
 
@@ -36,7 +37,7 @@ PRECISION: Final[dict[Word, str]] = {"low": "low", "medium": "medium", "high": "
 def document(answers: Iterable[Answer], root: Path) -> dict[str, Any]:
     """The log of one run over all adapters, in the order given."""
     results = [result for answer in answers for result in _results(answer, root.resolve())]
-    driver = {"name": "Gradience", "semanticVersion": __version__, "rules": [*map(_rule, _RULES), _UNUSABLE_RULE]}
+    driver = {"name": "Gradience", "semanticVersion": __version__, "rules": [*map(_rule, _rules()), _UNUSABLE_RULE]}
     run = {
         "tool": {"driver": driver},
         "columnKind": "unicodeCodePoints",
@@ -46,8 +47,7 @@ def document(answers: Iterable[Answer], root: Path) -> dict[str, Any]:
     return {"$schema": SCHEMA, "version": VERSION, "runs": [run]}
 
 
-_RULES: Final[Sequence[Rule[AuditCase]]] = (*GATES, *RULES)
-_PLACES: Final = {code: place for place, code in enumerate([*(rule.code for rule in _RULES), UNUSABLE])}
+_PLACES: Final = {code: place for place, code in enumerate([*codes((*GATES, *RULES)), UNUSABLE])}
 _UNUSABLE_RULE: Final = {
     "id": UNUSABLE,
     "shortDescription": {"text": "The adapter cannot be audited."},
@@ -56,11 +56,16 @@ _UNUSABLE_RULE: Final = {
 }
 
 
-def _rule(rule: Rule[AuditCase]) -> dict[str, Any]:
+def _rules() -> list[Rule]:
+    shipped = catalogue.shipped()
+    return [shipped.rules[code] for code in codes((*GATES, *RULES))]
+
+
+def _rule(rule: Rule) -> dict[str, Any]:
     parts = {"Hypothesis": rule.hypothesis, "Test": rule.test, "Limits": rule.limits, "Source": rule.source}
     return {
         "id": rule.code,
-        "shortDescription": {"text": (rule.find.__doc__ or rule.code).partition("\n")[0]},
+        "shortDescription": {"text": rule.condition},
         "fullDescription": {"text": _named(rule.message)},
         "help": {"text": "\n\n".join(f"{name}: {_named(text)}" for name, text in parts.items() if text)},
         "defaultConfiguration": {"level": LEVELS[rule.severity]},

@@ -10,8 +10,9 @@ import msgspec
 import yaml
 
 from gradience.mirror.config import variables
-from gradience.mirror.config.findings import Findings, nearest
+from gradience.mirror.config.findings import Findings
 from gradience.mirror.config.node import Node
+from gradience.settings.nearest import nearest
 
 NODES: Final = 10_000  # a few aliases to aliases make billions of a short file
 DEPTH: Final = 32

@@ -11,10 +11,11 @@ import msgspec
 from gradience.errors import GradienceError
 from gradience.mirror import registry
 from gradience.mirror.config import variables
-from gradience.mirror.config.findings import Findings, nearest
+from gradience.mirror.config.findings import Findings
 from gradience.mirror.config.node import Node
 from gradience.mirror.config.options import Options
 from gradience.mirror.wish import Wish
+from gradience.settings.nearest import nearest
 from gradience.vnext import privacy
 from gradience.vnext.repair import EVENTS
 

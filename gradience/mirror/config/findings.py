@@ -1,16 +1,11 @@
 """What is wrong in a sink list, and what is worth a remark: each with its place, none with a value."""
 
-from collections.abc import Iterable
-from typing import Final
-
 import msgspec
 
 from gradience.errors import ConfigError
 from gradience.mirror import reason
 from gradience.mirror.config.node import Node
 from gradience.report.plain import plain
-
-LIKENESS: Final = 0.65  # of two words, up to 1: `train` means `train_step`, and `enabled` is no `rename`
 
 
 class _Mistake(msgspec.Struct, frozen=True, order=True):
@@ -53,16 +48,3 @@ class Findings:
         line = "" if node.line is None else f":{node.line}"
         where = f"{self.file}{line}: " if self.file else ""
         return plain(f"{where}{node.path}: {what}" if node.path else f"{where}{what}")
-
-
-def nearest(word: str, known: Iterable[str]) -> str | None:
-    """What was probably meant."""
-    from difflib import get_close_matches  # a recorder without mistakes need not wait for it
-
-    by_sound = {_sound(name): name for name in known}
-    found = get_close_matches(_sound(word), by_sound, n=1, cutoff=LIKENESS)
-    return by_sound[found[0]] if found else None
-
-
-def _sound(word: str) -> str:
-    return word.lower().replace("-", "_")
