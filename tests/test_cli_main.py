@@ -45,13 +45,13 @@ def test_looking_around_imports_nothing_heavy() -> None:
 
 @pytest.mark.slow
 def test_check_and_monitor_import_neither_torch_nor_a_tracker(tmp_path: Path) -> None:
-    """They read text."""
+    """They read text, and the rules, which are YAML."""
     (tmp_path / "adapter_config.json").write_text('{"r": 8}')
     (tmp_path / "run.jsonl").write_text(
         '{"schema": "gradience.vnext.telemetry/v1", "ts": 1, "run_id": "a", "event": "x"}\n'
     )
-    assert _imported_by("check", "--peft-dir", tmp_path) == set()
-    assert _imported_by("monitor", tmp_path / "run.jsonl") == set()
+    assert _imported_by("check", "--peft-dir", tmp_path) <= {"yaml"}
+    assert _imported_by("monitor", tmp_path / "run.jsonl") <= {"yaml"}
 
 
 @pytest.mark.slow

@@ -8,15 +8,13 @@ wants a case in which it fires and one in which it is silent; docs/RULES.md is m
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any, Final, get_args
+from typing import Final, get_args
 
 import msgspec
-import yaml
 
 from gradience.policy.rule import Phase, Policy, Rule
 
 PHASES: Final[tuple[Phase, ...]] = get_args(Phase)
-_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where it was built
 
 
 def load(path: Path | None = None) -> Policy:
@@ -40,6 +38,9 @@ def shipped() -> Policy:
 
 
 def _rules(phase: Phase) -> list[Rule]:
+    import yaml  # only for those who judge something
+
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where it was built
     text = resources.files(__package__).joinpath(f"{phase}.yaml").read_text(encoding="utf-8")
-    entries = yaml.load(text, Loader=_Loader)  # noqa: S506 - a safe loader, of our own file
+    entries = yaml.load(text, Loader=loader)  # noqa: S506 - a safe loader, of our own file
     return [msgspec.convert({"code": code, "phase": phase, **entry}, Rule) for code, entry in entries.items()]
