@@ -57,6 +57,13 @@ def test_every_number_is_a_measure_by_its_path() -> None:
     }
 
 
+def test_the_trainers_results_are_read() -> None:
+    """Its names have the split before them, counts too."""
+    found = documents.measures({"eval_accuracy": 0.5, "eval_samples": 872, "eval_runtime": 1.5, "epoch": 3.0})
+    assert found["eval_accuracy"] == Measure(value=0.5, n=872)
+    assert "eval_samples" not in found
+
+
 def test_a_number_that_is_none_is_kept() -> None:
     """So that it can be said."""
     (loss,) = documents.measures(json.loads('{"loss": NaN}')).values()

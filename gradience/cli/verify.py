@@ -7,7 +7,7 @@ from typing import Any
 import click
 import msgspec
 
-from gradience import audit, references
+from gradience import references
 from gradience.audit.disk import adapter
 from gradience.audit.record import AdapterInfo
 from gradience.cli import delivery, keep, landing, output, verify_input, verify_trial
@@ -53,6 +53,8 @@ def command(*, as_json: bool, fail_on: str | None, **given: Any) -> None:
     subjects = {side: _identified(place) for side, place in places.items()}
     if subjects[ORIGINAL].fingerprint == subjects[COMPRESSED].fingerprint:
         raise InputError(f"cannot verify {asked.compressed}: it is the same adapter as {asked.original}")
+    if judging.repeats > 1 and not judging.seed_variable and not commands.uses(asked.command, commands.SEED):
+        output.talk("The repeats have no seed: name {seed} in --command or give --seed-variable, if it takes one.")
     journal = keep.recorded(places[ORIGINAL], keeping)
     trial = verify_trial.run(asked, judging, {side: _path(place) for side, place in places.items()})
     found = _judged(trial, asked, judging, allowed, subjects)
@@ -75,8 +77,7 @@ def _checked(asked: Input, judging: Judging, keeping: Keeping) -> Tolerance:
 def _identified(place: Fetched) -> AdapterInfo:
     with place.named():
         info = adapter.identify(place.folder)
-        mark = audit.fingerprint(place.folder)
-    return msgspec.structs.replace(info, peft_dir=place.shown, fingerprint=mark)
+    return msgspec.structs.replace(info, peft_dir=place.shown)
 
 
 def _path(place: Fetched) -> Path:

@@ -10,9 +10,12 @@ from gradience.evaluation import harness
 from gradience.evaluation.measure import Measure, Measures
 
 COUNTS: Final = ("n", "num_examples", "num_samples", "n_samples", "total", "count", "samples")
+SPLITS: Final = ("eval_", "test_", "val_", "validation_")  # what the Trainer and others put before a metric's name
 EXAMPLES: Final = ("examples", "correct", "per_example", "scores")
 _ERRORS: Final = ("_stderr", "_se", "_std_err", "_standard_error")
-_NOTHING: Final = frozenset((*COUNTS, "step", "epoch", "seed", "stderr"))
+_NOTHING: Final = frozenset(
+    (*COUNTS, *(f"{split}{count}" for split in SPLITS for count in COUNTS), "step", "epoch", "seed", "stderr")
+)
 _ATTEMPTS: Final = 5000  # braces to be tried in text that is no JSON; a pretty-printed object needs two
 _SAME: Final = 1e-4  # relative: values are printed with some digits only
 
@@ -81,11 +84,12 @@ def _measures(path: str, tree: Mapping[str, Any]) -> Iterator[tuple[str, Measure
 
 def _measure(key: str, value: float, beside: Mapping[str, Any]) -> Measure:
     errors = [beside[name] for name in (*(f"{key}{end}" for end in _ERRORS), "stderr") if _is_number(beside.get(name))]
-    counts = [beside[name] for name in COUNTS if isinstance(beside.get(name), int)]
+    split = next((split for split in SPLITS if key.startswith(split)), "")
+    counts = [beside[name] for count in COUNTS for name in (count, f"{split}{count}") if _is_count(beside.get(name))]
     return Measure(
         value=value,
         stderr=float(errors[0]) if errors and math.isfinite(errors[0]) else None,
-        n=counts[0] if counts and counts[0] > 0 else None,
+        n=counts[0] if counts else None,
         examples=_examples(key, value, beside),
     )
 
@@ -103,6 +107,10 @@ def _examples(key: str, value: float, beside: Mapping[str, Any]) -> tuple[float,
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
 def _is_countable(value: Any) -> bool:

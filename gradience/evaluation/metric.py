@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from gradience.errors import InputError
+from gradience.evaluation.documents import SPLITS
 from gradience.evaluation.measure import Measures
 
 UP: Final = frozenset(
@@ -16,7 +17,6 @@ DOWN: Final = frozenset(
      "rmse", "ter", "wer")
 )  # fmt: skip
 PREFERRED: Final = ("accuracy", "acc", "exact_match", "f1", "loss", "ppl")  # where none is named
-_SPLITS: Final = ("eval_", "test_", "val_", "validation_")  # what the Trainer and others put before a metric's name
 _SHOWN: Final = 12
 
 
@@ -71,7 +71,7 @@ def _named(found: Measures, wanted: str) -> list[str]:
 def _bare(name: str) -> str:
     """The metric alone: without its place, its filter and the split before it."""
     last = _last(name)
-    return next((last.removeprefix(split) for split in _SPLITS if last.startswith(split)), last)
+    return next((last.removeprefix(split) for split in SPLITS if last.startswith(split)), last)
 
 
 def _last(name: str) -> str:

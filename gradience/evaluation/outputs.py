@@ -1,6 +1,7 @@
 """What an evaluation has left behind: files that it wrote, else what it printed."""
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -13,6 +14,7 @@ from gradience.vnext.types import Eval
 
 LARGEST: Final = 256 << 20  # bytes of a result file
 _SAMPLES: Final = "samples_*.jsonl"
+_NAMED: Final = re.compile(r"result|metric|eval|score|\.jsonl$")
 _RECENT_S: Final = 2.0  # clocks of file systems tick coarsely
 
 
@@ -36,11 +38,15 @@ def written(place: Path, since: float = 0.0) -> Measures:
 
 def _newest(folder: Path, since: float) -> Measures:
     candidates = [path for path in folder.rglob("*.json*") if path.is_file() and not path.match(_SAMPLES)]
-    dated = sorted(((path.stat().st_mtime, str(path), path) for path in candidates), reverse=True)
-    for changed, _, path in dated:
-        if changed >= since - _RECENT_S and (found := _tried(path)):
+    for path in sorted(candidates, key=_promise, reverse=True):
+        if path.stat().st_mtime >= since - _RECENT_S and (found := _tried(path)):
             return found
     return {}
+
+
+def _promise(path: Path) -> tuple[bool, float, str]:
+    """What is named as a result comes before configurations and tokenizers, which hold numbers too; then the newest."""
+    return bool(_NAMED.search(path.name)), path.stat().st_mtime, path.name
 
 
 def _tried(path: Path) -> Measures:

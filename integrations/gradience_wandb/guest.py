@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from gradience.mirror import artifacts, audits, standing, view
+from gradience.mirror import artifacts, audits, standing, verified, view
 from gradience.mirror.audits import Audit, Publication
 from gradience.mirror.sink import Batch, Position
 from gradience.vnext.record import Record
@@ -96,11 +96,11 @@ def _values(batch: Batch) -> dict[str, float]:
 
 
 def _is_outdated(record: Record, batch: Batch) -> bool:
-    """Whether a line is an audit about an older step than advice that was there before it."""
+    """Whether a line is an audit or a verification of an older step than one that was spoken of before it."""
     step = record.event.step
-    if step is None or not audits.is_audit(record):
+    if step is None or not (audits.is_audit(record) or verified.of_line(record)):
         return False
-    before = [one.event.step for one in batch.records if one.line < record.line and standing.is_advice(one)]
+    before = [one.event.step for one in batch.records if one.line < record.line and standing.speaks(one)]
     return any(advised is not None and step < advised for advised in [batch.advised, *before])
 
 

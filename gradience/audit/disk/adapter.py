@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from gradience.audit.disk import assembly, config, difference, experts, folder, foreign, keys
+from gradience.audit.disk import assembly, config, difference, digest, experts, folder, foreign, keys
 from gradience.audit.disk.assembly import Assembled
 from gradience.audit.disk.config import LoraConfig
 from gradience.audit.disk.folder import Files
@@ -60,13 +60,14 @@ def load(path: str | PathLike[str], *, initial: str | PathLike[str] | None = Non
 
 
 def identify(path: str | PathLike[str]) -> AdapterInfo:
-    """What the adapter in the directory `path` says about itself; also one whose factors could not be audited.
+    """What the adapter in the directory `path` says about itself, and its hash; also one that could not be audited.
 
     Raises:
         AdapterError: there is no adapter, or one of another kind than LoRA.
     """
     files = folder.find(path, unconverted=True)
-    return _info(files, config.read(files.config), ()) if files.layout is None else _foreign(files, files.layout).info
+    info = _info(files, config.read(files.config), ()) if files.layout is None else _foreign(files, files.layout).info
+    return msgspec.structs.replace(info, fingerprint=digest.of(files))
 
 
 def tensors(weights: Path) -> dict[str, Tensor]:
