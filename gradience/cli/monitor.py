@@ -7,6 +7,8 @@ import click
 import msgspec
 
 from gradience.cli import html, output, recorded, side_by_side
+from gradience.cli.live import start
+from gradience.cli.live.ticker import INTERVAL_S
 from gradience.cli.recorded import Asked, Recorded
 from gradience.curves import course
 from gradience.policy import audit_rules, catalogue, check_rules, monitor, verification
@@ -27,6 +29,16 @@ CODES: Final = (
 @click.option("--run-id", metavar="ID", help="The run to look at; else the last one in the file.")
 @click.option("--gap-threshold", type=float, metavar="RATIO", help="The bar of memorization_gap, of perplexities.")
 @click.option("--strict-schema", is_flag=True, help="Fail at the first line that is not valid telemetry.")
+@click.option("--follow", is_flag=True, help="Watch a run while it is recorded, until it ends; then sum it up.")
+@click.option(
+    "--interval",
+    "interval_s",
+    type=click.FloatRange(min=0),
+    default=INTERVAL_S,
+    show_default=True,
+    metavar="SECONDS",
+    help="With --follow, where no terminal is: between two lines on progress.",
+)
 @click.option("--html", "page", metavar="FILE", help="Write a report with charts: one file, `-` for stdout.")
 @output.verbose_option
 @output.json_option
@@ -38,6 +50,8 @@ def command(
     gap_threshold: float | None,
     *,
     strict_schema: bool,
+    follow: bool,
+    interval_s: float,
     page: str | None,
     verbose: bool,
     as_json: bool,
@@ -56,6 +70,8 @@ def command(
     if gap_threshold is not None:
         policy = policy.changed("memorization_gap", gap=gap_threshold)
     asked = Asked(run_id=run_id, policy=policy, strict=strict_schema)
+    if follow:
+        start.follow(places, asked, interval_s, as_json=as_json)
     found = recorded.find(places)
     if len(found) > 1:
         if page is not None:

@@ -64,6 +64,12 @@ def decoded(scan: journal.Scan, report: Report) -> Iterator[Record]:
         report(scan.line + 1, [scan.fault])
 
 
+def of_line(line: journal.Line, report: Report) -> Record | None:
+    """The record of one line, None if it holds none; what is wrong with it is reported by its number."""
+    event = _examined(line.number, line.raw, line.skipped, report)
+    return None if event is None else Record(line.number, line.end, line.raw, event)
+
+
 def _examined(line: int, raw: bytes, skipped: int, report: Report) -> AnyEvent | UnknownEvent | None:
     """The event of a line that is not plain sailing, if it has one; what is wrong is reported."""
     problems: list[str] = []

@@ -1,0 +1,1 @@
+"""`gradience monitor --follow`: a run while it is written."""
