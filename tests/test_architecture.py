@@ -18,7 +18,10 @@ LAYERS = (
     "errors", "cache_home", "child_process", "vnext", "references", "audit", "settings", "evaluation", "curves",
     "policy", "batch", "report", "mirror", "testing", "cli",
 )  # fmt: skip
-UPWARD = {("gradience.vnext.mirroring", "gradience.mirror.live")}  # the one way up: a recorder starts its own mirror
+UPWARD = {  # the two ways up: a recorder starts its own mirror, and has its run watched
+    ("gradience.vnext.mirroring", "gradience.mirror.live"),
+    ("gradience.vnext.monitoring", "gradience.policy"),
+}
 LIBRARIES = {"click", "msgspec", "yaml"}  # what gradience may import anywhere, beside the standard library
 HEAVY = {"numpy", "safetensors", "threadpoolctl", "torch"}  # what nothing imports before it must
 PLACES = {  # what may be imported in one place alone

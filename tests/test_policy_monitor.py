@@ -86,7 +86,7 @@ def test_a_gap_is_judged_by_the_threshold_given() -> None:
     """And the finding says which it was."""
     policy = catalogue.shipped().changed("memorization_gap", gap=1.25)
     (finding,) = monitor.monitor(_seen(gap=1.3), policy=policy)
-    assert finding.evidence["thresholds"] == {"gap": 1.25}
+    assert finding.evidence["thresholds"]["gap"] == 1.25
     assert finding.evidence["policy_changed"] == ["gap"]
 
 

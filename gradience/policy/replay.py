@@ -4,26 +4,20 @@ It takes the records of a file in blocks, whether the file is finished or still 
 the run that started last: a new one begins anew.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
 
 import msgspec
 
 from gradience.curves.course import Course
+from gradience.vnext import monitoring
+from gradience.vnext.monitoring import Monitor
 from gradience.vnext.notices import Notices
 from gradience.vnext.record import Record
 from gradience.vnext.signals import AlertSeen
-from gradience.vnext.types import SCHEMA, Alert, AnyEvent, RunStart, Severity, TrainStep, UnknownEvent
+from gradience.vnext.types import SCHEMA, Alert, AnyEvent, RunStart, Severity, UnknownEvent
 
 MARKS_KEPT: Final = 200  # more would hide a chart
-
-
-class Detecting(Protocol):
-    """What watches the events of one run."""
-
-    def observe(self, event_name: str, step: int | None, payload: Mapping[str, Any], /) -> Iterable[Mapping[str, Any]]:
-        """Take the next event; the payloads of the alerts that it fires."""
-        ...
 
 
 class Mark(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,7 +33,7 @@ class Mark(msgspec.Struct, frozen=True, kw_only=True):
 class Replay:
     """The run of `run_id`, or the last to start; `detectors` makes what watches a run from its beginning."""
 
-    def __init__(self, run_id: str | None = None, detectors: Callable[[], Detecting] | None = None) -> None:
+    def __init__(self, run_id: str | None = None, detectors: Callable[[], Monitor] | None = None) -> None:
         self._is_named = run_id is not None
         self._has_start = False
         self._detectors = detectors
@@ -80,10 +74,9 @@ class Replay:
         self._fired = Notices()
         self._watching = self._detectors() if self._detectors else None
 
-    def _watch(self, watching: Detecting, record: Record) -> None:
+    def _watch(self, watching: Monitor, record: Record) -> None:
         event = record.event
-        payload = _numbers(event) if type(event) is TrainStep else record.payload
-        for fired in watching.observe(event.name, event.step, payload):
+        for fired in monitoring.watch(watching, record):
             alert = _alert(event, fired)
             self._fired.alert(alert)
             self._mark(alert, is_recorded=False)
@@ -100,11 +93,6 @@ class Replay:
         self.marks = [one for one in self.marks if (one.code, one.step) != (mark.code, mark.step)]
         if len(self.marks) < MARKS_KEPT:
             self.marks.append(mark)
-
-
-def _numbers(step: TrainStep) -> dict[str, Any]:
-    """The numbers that the contract names: to decode the others would cost more than everything else together."""
-    return {"loss": step.loss, "lr": step.lr, "grad_norm": step.grad_norm}
 
 
 def _alert(event: AnyEvent | UnknownEvent, fired: Mapping[str, Any]) -> Alert:

@@ -17,10 +17,12 @@ from typing import Any, Final, Literal
 import msgspec
 
 from gradience.errors import TelemetryError, TextViolationError
-from gradience.vnext import codec, given, journal, mirroring, privacy, recorders, repair, runs
+from gradience.vnext import codec, given, journal, mirroring, monitoring, privacy, recorders, repair, runs
 from gradience.vnext.appender import Appender
 from gradience.vnext.footing import LOOK_S, Footing
-from gradience.vnext.types import ConfigSnapshot, RunEnd, RunStart, RunStatus, Severity
+from gradience.vnext.monitoring import Monitor
+from gradience.vnext.record import Record
+from gradience.vnext.types import Alert, ConfigSnapshot, RunEnd, RunStart, RunStatus, Severity
 
 _log = logging.getLogger(__name__)
 _BOUNDARIES: Final = frozenset({RunStart.name, RunEnd.name})
@@ -42,6 +44,10 @@ class TelemetryWriter:
     is given, none for an empty list. Each is delivered to by a process of its own (`host="process"`); with
     `host="thread"` by a thread of this one, which takes sink objects too. `close` waits `close_timeout_s` seconds for
     them, and says what is behind and how to catch up.
+
+    With `monitors=True` the run is watched while it is recorded: when a detector fires (a loss that is not finite or
+    diverges, spikes, exploding gradients, a plateau, over-fitting, ...), an alert is recorded right after the event
+    that fired it, and sinks raise it while the run is alive.
 
     `lost` counts events that could not be written, `redacted` texts that were replaced, `renamed` keys that had to
     make way for the envelope. With `strict=True` a loss raises TelemetryError. Safe to use from several threads; a
@@ -67,6 +73,7 @@ class TelemetryWriter:
         sinks: Sequence[Any] | str | Path | None = None,
         host: Literal["process", "thread"] = "process",
         close_timeout_s: float = 30.0,
+        monitors: bool | Monitor | None = None,
     ) -> None:
         policy = _policy(None if allow_text else max_str_len, on_text_violation)
         self.path = Path(path)
@@ -80,6 +87,7 @@ class TelemetryWriter:
         self._silent = recorders.is_silent_rank()
         self._begun = self._ended = self._losing = False
         self._mirror: mirroring.Mirror | None = None
+        self._monitor = monitoring.monitor(monitors)
         if not self._silent:
             folder = None if state_dir is None else Path(state_dir)
             self._mirror = mirroring.mirror(self.path, sinks, host, folder, close_timeout_s)
@@ -215,6 +223,7 @@ class TelemetryWriter:
         last = runs.last(place) if resume and is_file else None
         if last is not None and (always or runs.status(place, last.run_id) != RunStatus.OK.value):
             self.run_id = last.run_id
+            self._catch_up(place)
 
     def _record(self, event: str, step: Any, payload: dict[str, Any]) -> None:
         if self._silent:
@@ -230,10 +239,36 @@ class TelemetryWriter:
                     self._begin()
                 if self._losing or event in _BOUNDARIES:
                     self._written(event)
+                if self._monitor is not None and event != Alert.name:
+                    self._watch(line)
         except TextViolationError:
             raise
         except Exception as error:  # noqa: BLE001 - the boundary to training: a lost event must not end a run
             self._lose(event, error)
+
+    def _catch_up(self, place: Path) -> None:
+        if self._monitor is not None:
+            try:
+                monitoring.catch_up(self._monitor, place, self.run_id)
+            except Exception as error:  # noqa: BLE001 - the boundary to training, as in `_watch`
+                self._unwatch(error)
+
+    def _watch(self, line: bytes) -> None:
+        """Let the run's monitor see a line, and record the alerts that it fires."""
+        if self._monitor is None:
+            return
+        try:
+            event = codec.decode(line)
+            fired = list(monitoring.watch(self._monitor, Record(0, 0, line, event)))
+        except Exception as error:  # noqa: BLE001 - the boundary to training: what watches it must not end it
+            self._unwatch(error)
+            return
+        for alert in fired:
+            self._record(Alert.name, event.step, dict(alert))
+
+    def _unwatch(self, error: Exception) -> None:
+        self._monitor = None
+        _log.warning("the run is no longer watched: %s: %s", type(error).__name__, error)
 
     def _open_appender(self, line: bytes) -> Appender:
         if self._appender is None:

@@ -1,0 +1,43 @@
+"""Running values in a few floats: levels, deviations, and counts of what holds just now."""
+
+import math
+
+import msgspec
+
+
+class Level(msgspec.Struct):
+    """An exponentially weighted mean: value += weight * (x - value), from the first number on."""
+
+    value: float | None = None
+
+    def take(self, x: float, weight: float) -> float:
+        """The level with `x` in it."""
+        self.value = x if self.value is None else self.value + weight * (x - self.value)
+        return self.value
+
+
+class Spread(msgspec.Struct):
+    """A level and how far numbers lie from it; what lies far out moves neither by more than a number at the edge."""
+
+    points: int = 0
+    level: float = 0.0
+    deviation: float = 0.0  # exponentially weighted mean of |x - level|
+
+    def score(self, x: float, *, weight: float, floor: float, edge: float) -> float:
+        """How many standard deviations `x` lies above the level, which then takes it in.
+
+        A mean absolute deviation is 0.8 of the standard deviation of normal numbers. `floor` is the least that counts
+        as one, as a share of the level; `edge` is where winsorising begins.
+        """
+        self.points += 1
+        if self.points == 1:
+            self.level = x
+            return 0.0
+        level, share = self.level, 1.0 / self.points
+        scale = max(1.25 * self.deviation, floor * abs(level), 1e-12)
+        score = (x - level) / scale
+        off = x - level if -edge <= score <= edge else math.copysign(edge * scale, score)
+        part = weight if weight > share else share
+        self.deviation += part * (abs(off) - self.deviation)
+        self.level = level + part * off
+        return score

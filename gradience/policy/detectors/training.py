@@ -1,0 +1,195 @@
+"""Detectors over training steps: each sees loss, learning rate and gradient norm of every step, and keeps a few floats.
+
+`see` returns a match when the detector's condition begins to hold, and None while it goes on to. Whether it may be
+said again so soon is decided elsewhere.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from gradience.policy.detectors.smoothing import Level, Spread
+from gradience.policy.rule import Match, Thresholds
+from gradience.vnext.types import Severity
+
+
+class Point(msgspec.Struct, gc=False):
+    """What a step says; None for what it does not.
+
+    `usable` is the loss where it can be reckoned with: finite, and not the 0 that some trainers write for NaN.
+    `planned` is how many steps the run is to take, where it says.
+    """
+
+    step: int | None
+    loss: float | None
+    usable: float | None
+    lr: float | None
+    grad_norm: float | None
+    planned: int | None
+
+
+class LossNonfinite(msgspec.Struct):
+    """A loss or a gradient norm that is no finite number, or a loss of exactly zero for several steps.
+
+    Trainers that hide NaN from their log write 0 instead.
+    """
+
+    holds: bool = False
+    zeros: int = 0
+
+    def see(self, point: Point, limits: Thresholds) -> Match | None:
+        """Take the next step."""
+        loss, norm = point.loss, point.grad_norm
+        if point.usable is not None and (norm is None or math.isfinite(norm)):  # nearly always
+            self.holds, self.zeros = False, 0
+            return None
+        self.zeros = self.zeros + 1 if loss == 0.0 else 0
+        name, value = "train_step/loss", loss
+        if loss is None or math.isfinite(loss):
+            name, value = "train_step/grad_norm", norm
+        broken = value is not None and not math.isfinite(value)
+        if not broken and self.zeros >= limits["zeros"]:
+            name, value, broken = "train_step/loss", 0.0, True
+        began, self.holds = broken and not self.holds, broken
+        return Match(facts={"name": name, "value": word(value), "step": point.step, "count": 1}) if began else None
+
+
+class LossDiverged(msgspec.Struct):
+    """The fast mean of the loss lies clearly above the best slow one, and stays there."""
+
+    fast: Level = msgspec.field(default_factory=Level)
+    slow: Level = msgspec.field(default_factory=Level)
+    points: int = 0
+    above: int = 0
+    best: float = math.inf
+    since: int | None = None
+
+    def see(self, point: Point, limits: Thresholds) -> Match | None:
+        """Take the next step."""
+        loss = point.usable
+        if loss is None:
+            return None
+        self.points += 1
+        fast = self.fast.take(loss, limits["fast_weight"])
+        slow = self.slow.take(loss, limits["slow_weight"])
+        if self.points < limits["warm_up"]:
+            return None
+        self.best = min(self.best, slow)
+        rise = fast - self.best
+        bar = max(limits["rise_nat"], limits["rise_share"] * abs(self.best))
+        if rise <= bar or loss - self.best <= bar / 2:  # a single spike echoes in the fast mean
+            self.above = 0
+            return None
+        self.above += 1
+        if self.above == 1:
+            self.since = point.step
+        if self.above != limits["points"]:
+            return None
+        return Match(facts={"rise": rise, "best": self.best, "loss": fast, "step": self.since})
+
+
+class LossSpike(msgspec.Struct):
+    """A single loss far above what the last ones were like."""
+
+    spread: Spread = msgspec.field(default_factory=Spread)
+
+    def see(self, point: Point, limits: Thresholds) -> Match | None:
+        """Take the next step."""
+        loss = point.usable
+        if loss is None:
+            return None
+        score = self.spread.score(loss, weight=limits["weight"], floor=limits["floor_share"], edge=limits["score"])
+        if score <= limits["score"] or self.spread.points <= limits["warm_up"]:
+            return None
+        return Match(facts={"step": point.step, "loss": loss, "level": self.spread.level, "score": score})
+
+
+class GradExplosion(msgspec.Struct):
+    """A gradient norm that is a multiple of its recent level; a warning where several of the last ones were."""
+
+    level: Level = msgspec.field(default_factory=Level)  # of the logarithm
+    points: int = 0
+    recent: list[bool] = msgspec.field(default_factory=list)
+
+    def see(self, point: Point, limits: Thresholds) -> Match | None:
+        """Take the next step."""
+        norm = point.grad_norm
+        if norm is None or not math.isfinite(norm) or norm <= 0.0:
+            return None
+        self.points += 1
+        usual = self.level.value
+        if usual is None or self.points <= limits["warm_up"]:
+            self.level.take(math.log(norm), limits["weight"])
+            return None
+        edge = usual + math.log(limits["times"])
+        exploded = math.log(norm) >= edge
+        self.level.take(min(math.log(norm), edge), limits["weight"])
+        self.recent = [*self.recent[1 - int(limits["of_last"]) :], exploded]
+        if not exploded:
+            return None
+        facts = {"step": point.step, "grad_norm": norm, "usual": math.exp(usual), "factor": norm / math.exp(usual)}
+        is_often = sum(self.recent) >= limits["often"]
+        return Match(facts=facts, severity=Severity.WARNING if is_often else Severity.INFO)
+
+
+class LossPlateau(msgspec.Struct):
+    """The slow mean of the loss has not fallen for a quarter of the planned steps, at a learning rate still high.
+
+    It looks at a few marks, evenly spaced over the plan. Without a plan or a learning rate it says nothing.
+    """
+
+    slow: Level = msgspec.field(default_factory=Level)
+    marks: list[float] = msgspec.field(default_factory=list)  # the slow mean at the last marks
+    next_mark: int = 0
+    peak_lr: float = 0.0
+    holds: bool = False
+
+    def see(self, point: Point, limits: Thresholds) -> Match | None:
+        """Take the next step."""
+        loss, lr, step = point.usable, point.lr, point.step
+        if loss is None:
+            return None
+        slow = self.slow.take(loss, limits["slow_weight"])
+        if point.planned is None or lr is None or step is None or not math.isfinite(lr):
+            return None
+        self.peak_lr = max(self.peak_lr, lr)
+        if step < self.next_mark:
+            return None
+        apart = max(1, int(point.planned * limits["window_share"] / limits["marks"]))
+        self.next_mark = step + apart
+        self.marks = [*self.marks[-int(limits["marks"]) :], slow]
+        return self._judged(step, lr, limits)
+
+    def _judged(self, step: int, lr: float, limits: Thresholds) -> Match | None:
+        first, last = self.marks[0], self.marks[-1]
+        is_whole = len(self.marks) > limits["marks"]
+        is_flat = is_whole and first - last < limits["fall_share"] * abs(first)
+        holds = is_flat and lr >= limits["lr_share"] * self.peak_lr
+        began, self.holds = holds and not self.holds, holds
+        return Match(facts={"step": step, "loss": last, "before": first, "lr": lr}) if began else None
+
+
+def point(step: int | None, payload: Mapping[str, Any], planned: int | None) -> Point:
+    """A step as the detectors see it; of several learning rates the largest counts."""
+    get = payload.get
+    loss, lr, norm = get("loss"), get("lr"), get("grad_norm")
+    if type(lr) is list:
+        lr = max((one for one in map(number, lr) if one is not None), default=None)
+    loss, lr, norm = number(loss), number(lr), number(norm)
+    return Point(step, loss, loss if loss and -math.inf < loss < math.inf else None, lr, norm, planned)
+
+
+def number(value: Any) -> float | None:
+    """A number as a float; None for anything else."""
+    if type(value) is float:
+        return value
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def word(value: float | None) -> str:
+    """A number as the contract writes what is not finite."""
+    if value is None or math.isnan(value):
+        return "NaN"
+    return str(value) if math.isfinite(value) else ("Infinity" if value > 0 else "-Infinity")

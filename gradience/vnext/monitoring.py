@@ -1,0 +1,50 @@
+"""How a recorder has its own run watched while it goes on: the second way up from here, taken lazily."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from gradience.vnext.record import Record
+from gradience.vnext.types import TrainStep
+
+
+class Monitor(Protocol):
+    """What watches one run, event by event."""
+
+    def observe(self, event_name: str, step: int | None, payload: Mapping[str, Any], /) -> Iterable[Mapping[str, Any]]:
+        """Take the next event of the run; the payloads of the alerts that it fires."""
+
+
+def monitor(wanted: Any) -> Monitor | None:
+    """Our detectors for True, nothing for None and False, and anything else that can observe as it is.
+
+    Raises:
+        TypeError: `wanted` is none of these.
+    """
+    if wanted is None or wanted is False:
+        return None
+    if wanted is True:
+        from gradience.policy.detectors import Monitors
+
+        return Monitors()
+    if not callable(getattr(wanted, "observe", None)):
+        raise TypeError(f"monitors is a {type(wanted).__name__}: it takes True, None or an object with observe()")
+    found: Monitor = wanted
+    return found
+
+
+def catch_up(watching: Monitor, path: Path, run_id: str) -> None:
+    """Show a monitor what a resumed run has told so far; its alerts of that are there already."""
+    from gradience.vnext.telemetry_reader import TelemetryReader
+
+    for record in TelemetryReader(path, run_id=run_id):
+        watch(watching, record)
+
+
+def watch(watching: Monitor, record: Record) -> Iterable[Mapping[str, Any]]:
+    """Show a monitor the next line of its run; the alerts that it fires."""
+    event = record.event
+    if type(event) is not TrainStep:
+        return watching.observe(event.name, event.step, record.payload)
+    # The numbers that the contract names: to decode the others would cost more than everything else together.
+    return watching.observe(event.name, event.step, {"loss": event.loss, "lr": event.lr, "grad_norm": event.grad_norm})
