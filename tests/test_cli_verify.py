@@ -166,15 +166,16 @@ def test_the_number_may_be_in_a_file(verify: Verify, writes: str, arguments: str
     assert json.loads(result.stdout)["original"] == 0.9
 
 
-def test_results_of_an_earlier_day_are_not_these(verify: Verify, compressed: Path, original: Path) -> None:
-    """A command that did not write the file that is named has failed."""
-    for adapter in (original, compressed):
-        old = Path(f"{adapter}.json")
-        old.write_text('{"accuracy": 0.9}')
-        os.utime(old, (1e9, 1e9))
-    result = verify("", "--results", "{adapter}.json")
+@pytest.mark.parametrize("named", ["results/x.json", "results"])
+def test_results_of_another_evaluation_are_not_these(verify: Verify, tmp_path: Path, named: str) -> None:
+    """A command that writes nothing has failed, however lately the other one wrote there."""
+    place = tmp_path / "results" / "x.json"
+    place.parent.mkdir()
+    write = f"open({str(place)!r}, 'w').write('{{\"accuracy\": 0.9}}')"
+    result = verify(f"if rank == 16: {write}", "--results", str(tmp_path / named))
     assert result.exit_code == 1
-    assert "evaluation 1 of 2 (original, seed 0): the evaluation did not write" in result.stderr
+    assert "accuracy 0.9 in" in result.stderr
+    assert "evaluation 2 of 2 (compressed, seed 0)" in result.stderr.splitlines()[-1]
 
 
 @pytest.mark.parametrize(
@@ -187,6 +188,7 @@ def test_results_of_an_earlier_day_are_not_these(verify: Verify, compressed: Pat
         ("print(json.dumps({'quality': 0.5}))", "whether more quality is better is not known: add --higher-is-better"),
         ("sys.exit('no GPU here')", "evaluation 1 of 2 (original, seed 0) failed with exit code 1: no GPU here"),
         ("import os; os.kill(os.getpid(), 9)", "was ended by SIGKILL (out of memory?)"),
+        ("print('x' * 3_000_000); sys.exit(1)", "failed with exit code 1: xxx"),
         ("raise ValueError('boom')", "failed with exit code 1: ValueError: boom"),
         ("print('x' * 3_000_000); print('y\\n' * 1_000_000)", "gave no number"),
         ("import time; print('started', flush=True); time.sleep(600)", "took longer than --timeout 2: started"),

@@ -1,6 +1,9 @@
+import shlex
 import subprocess
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gradience.errors import InputError
 from gradience.evaluation import command
@@ -13,6 +16,13 @@ def test_a_path_is_one_argument_whatever_is_in_it() -> None:
     """Blanks, quotes, dollars and braces are no syntax; other braces stay."""
     line = "eval --peft={adapter} '{\"k\": {seed}}' {output}/x {other}"
     assert command.arguments(line, VALUES) == ["eval", f"--peft={ODD}", '{"k": 3}', "/out/x", "{other}"]
+
+
+@given(st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\0")))
+def test_any_path_is_one_argument(path: str) -> None:
+    """Whatever a file system takes."""
+    assert command.arguments("eval --peft={adapter} x", {"adapter": path}) == ["eval", f"--peft={path}", "x"]
+    assert shlex.split(command.script("eval --peft={adapter} x", {"adapter": path})) == ["eval", f"--peft={path}", "x"]
 
 
 def test_a_shell_gets_it_whole_too() -> None:

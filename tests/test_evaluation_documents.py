@@ -3,6 +3,8 @@ import math
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gradience.evaluation import documents
 from gradience.evaluation.measure import Measure
@@ -62,6 +64,21 @@ def test_the_trainers_results_are_read() -> None:
     found = documents.measures({"eval_accuracy": 0.5, "eval_samples": 872, "eval_runtime": 1.5, "epoch": 3.0})
     assert found["eval_accuracy"] == Measure(value=0.5, n=872)
     assert "eval_samples" not in found
+
+
+_TEXT = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="{}"), max_size=20)
+_VALUES = st.recursive(
+    st.floats(allow_nan=False) | st.text(max_size=8) | st.none(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(st.text(max_size=5), _VALUES, min_size=1, max_size=4), _TEXT, _TEXT, st.sampled_from([None, 2]))
+def test_any_object_is_found_in_any_text(value: dict[str, Any], before: str, after: str, indent: int | None) -> None:
+    """Whatever it holds, braces and quotes in its own texts among them; as JSON's own reader reads it."""
+    told = json.dumps(value, indent=indent)
+    assert documents.last_object(f"{before}{told}{after}") == json.loads(told)
 
 
 def test_a_number_that_is_none_is_kept() -> None:

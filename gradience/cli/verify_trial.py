@@ -5,8 +5,7 @@ import signal
 import sys
 import tempfile
 import threading
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -85,10 +84,11 @@ class _Runner:
         place = self._folder / f"{self._done}-{side}"
         place.mkdir(parents=True)
         values = {command.ADAPTER: str(adapter), command.SEED: str(seed), command.OUTPUT: str(place)}
-        began = time.time()
+        named = None if self._asked.results is None else Path(command.filled(self._asked.results, values))
+        before = outputs.stamps(named or place)
         ended = self._run(values)
         self._check(ended, what)
-        measure = self._read(ended, values, began, what)
+        measure = self._read(lambda: outputs.written(named, before) if named else _found(place, ended), ended, what)
         self.found[side].append(Timed(measure, ended.seconds))
         output.talk(f"  {plain(self.metric or '')} {number(measure.value)} in {duration(ended.seconds)}")
 
@@ -106,9 +106,9 @@ class _Runner:
             _tail(ended)
         raise InputError(f"{what} {_failure(ended, self._asked.timeout)}")
 
-    def _read(self, ended: Ended, values: dict[str, str], began: float, what: str) -> Measure:
+    def _read(self, measures: Callable[[], Measures], ended: Ended, what: str) -> Measure:
         try:
-            found = self._measures(ended, values, began)
+            found = measures()
             self.metric = metric.choose(found, self.metric or self._judging.metric)
         except InputError as error:
             if self._asked.quiet:
@@ -118,11 +118,10 @@ class _Runner:
             raise InputError(f"{what}: {self.metric} is {found[self.metric].value}, which is no number to compare")
         return found[self.metric]
 
-    def _measures(self, ended: Ended, values: dict[str, str], began: float) -> Measures:
-        if self._asked.results is not None:
-            return outputs.written(Path(command.filled(self._asked.results, values)), since=began)
-        written = outputs.written(Path(values[command.OUTPUT]))
-        return written or outputs.printed(ended.stdout)
+
+def _found(place: Path, ended: Ended) -> Measures:
+    """What was left in {output}, else what was printed."""
+    return outputs.written(place) or outputs.printed(ended.stdout)
 
 
 def _shown(piece: bytes) -> None:
@@ -152,7 +151,7 @@ def _tail(ended: Ended) -> None:
 
 def _failure(ended: Ended, timeout_s: float | None) -> str:
     said = (ended.stderr.strip() or ended.stdout.strip()).splitlines()
-    last = f": {said[-1].strip()}" if said else ""
+    last = f": {said[-1].strip()[-LINE_WIDTH:]}" if said else ""
     if ended.code is None:
         return f"took longer than --timeout {timeout_s:g}{last}"
     if ended.code < 0:

@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from gradience.errors import InputError
 from gradience.evaluation import documents, harness
@@ -12,10 +12,12 @@ from gradience.evaluation.measure import Measure, Measures
 from gradience.vnext.telemetry_reader import TelemetryReader
 from gradience.vnext.types import Eval
 
+Stamps: TypeAlias = Mapping[Path, tuple[int, int, int]]
+
 LARGEST: Final = 256 << 20  # bytes of a result file
 _SAMPLES: Final = "samples_*.jsonl"
 _NAMED: Final = re.compile(r"result|metric|eval|score|\.jsonl$")
-_RECENT_S: Final = 2.0  # clocks of file systems tick coarsely
+_NOTHING: Final[Stamps] = {}
 
 
 def printed(text: str) -> Measures:
@@ -23,25 +25,36 @@ def printed(text: str) -> Measures:
     return documents.measures(documents.last_object(text) or {})
 
 
-def written(place: Path, since: float = 0.0) -> Measures:
-    """The numbers of the newest result in a file or, however deep, a folder; `since`, Unix seconds, leaves out older.
+def stamps(place: Path) -> Stamps:
+    """The results that are in a file or folder now: those of an earlier evaluation must not be taken for new ones."""
+    return {path: _stamp(path) for path in _candidates(place)}
+
+
+def written(place: Path, before: Stamps = _NOTHING) -> Measures:
+    """The numbers of the newest result that was written to a file or, however deep, a folder since `before`.
 
     Raises:
-        InputError: a file that is named cannot be read, or is no result.
+        InputError: a file that is named was not written, cannot be read, or is no result.
     """
+    fresh = [path for path in _candidates(place) if before.get(path) != _stamp(path)]
     if place.is_dir():
-        return _newest(place, since)
-    if not place.is_file() or place.stat().st_mtime < since - _RECENT_S:
+        found = (_tried(path) for path in sorted(fresh, key=_promise, reverse=True))
+        return next(filter(None, found), {})
+    if not fresh:
         raise InputError(f"the evaluation did not write {place}")
     return _read(place)
 
 
-def _newest(folder: Path, since: float) -> Measures:
-    candidates = [path for path in folder.rglob("*.json*") if path.is_file() and not path.match(_SAMPLES)]
-    for path in sorted(candidates, key=_promise, reverse=True):
-        if path.stat().st_mtime >= since - _RECENT_S and (found := _tried(path)):
-            return found
-    return {}
+def _candidates(place: Path) -> list[Path]:
+    if place.is_file():
+        return [place]
+    return [path for path in place.rglob("*.json*") if path.is_file() and not path.match(_SAMPLES)]
+
+
+def _stamp(path: Path) -> tuple[int, int, int]:
+    """What changes when a file is written."""
+    found = path.stat()
+    return found.st_mtime_ns, found.st_ino, found.st_size
 
 
 def _promise(path: Path) -> tuple[bool, float, str]:
