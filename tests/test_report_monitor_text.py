@@ -1,9 +1,10 @@
 import click
 import msgspec
 
+from gradience.curves.course import Course
 from gradience.report import monitor_text
 from gradience.vnext.signals import AlertSeen, Issue, SignalSnapshot
-from gradience.vnext.types import ConfigSnapshot, EvalMetrics, LoRAConfigSnapshot, Severity
+from gradience.vnext.types import SCHEMA, ConfigSnapshot, Eval, EvalMetrics, LoRAConfigSnapshot, Severity, TrainStep
 
 ISSUES = tuple(Issue(line, "is not JSON") for line in range(1, 8))
 BARE = SignalSnapshot(run_id="run-1", counts={"train_step": 3})
@@ -55,3 +56,20 @@ def test_text_from_the_file_cannot_steer_the_terminal() -> None:
     seen = msgspec.structs.replace(BARE, run_id=bad, alerts=(alert,), evals={bad: EvalMetrics()}, counts={bad: 1})
     seen = msgspec.structs.replace(seen, recommendation={"verdict": bad}, issues=(Issue(1, bad),), issue_count=1)
     assert "\x1b" not in _text(seen)
+
+
+def test_the_course_of_each_number_is_a_line() -> None:
+    """The curve, where it ends, and its best: the lowest loss, the highest of what has no direction."""
+    course = Course()
+    steps = [
+        TrainStep(schema=SCHEMA, ts=1.0, run_id="a", step=k, loss=[3.0, 1.0, 2.0][k], lr=0.1 * k) for k in range(3)
+    ]
+    evals = [Eval(schema=SCHEMA, ts=1.0, run_id="a", step=k, split="test", metrics={"loss": 2.0 - k}) for k in range(2)]
+    course.take([*steps, *evals])
+    lines = click.unstyle(monitor_text.render("x", SignalSnapshot(), [], course.curves())).splitlines()
+    shown = [line.split() for line in lines[lines.index("Course") + 1 :]]
+    assert shown == [
+        ["loss", "█▁▅", "2", "lowest", "1", "at", "step", "1"],
+        ["lr", "▁▅█", "0.2", "highest", "0.2", "at", "step", "2"],
+        ["eval", "test", "█▁", "1", "lowest", "1", "at", "step", "1"],
+    ]

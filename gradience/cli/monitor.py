@@ -1,5 +1,6 @@
 """`gradience monitor`: what a recorded run shows, from its telemetry alone."""
 
+import sys
 from pathlib import Path
 from typing import Any, Final
 
@@ -84,7 +85,8 @@ def command(
     if as_json:
         output.document(_document(one))
     elif page != html.STDOUT:
-        output.lines(monitor_text.render(one.place, one.seen, one.found, verbose=verbose))
+        curves, encoding = one.replay.course.curves(), sys.stdout.encoding
+        output.lines(monitor_text.render(one.place, one.seen, one.found, curves, verbose=verbose, encoding=encoding))
     output.enforce(monitor.everything(one.seen, one.found), fail_on)
 
 

@@ -4,31 +4,67 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from gradience.curves import course
+from gradience.curves.course import TRAIN
+from gradience.curves.curve import Curve
 from gradience.evaluation import verification
 from gradience.policy import monitor
 from gradience.report import finding_text, verification_text
 from gradience.report.layout import block, heading, labelled, table
 from gradience.report.numbers import MISSING, count, duration, fixed, number, percent
 from gradience.report.plain import plain
+from gradience.report.sparkline import sparkline
 from gradience.vnext.signals import AlertSeen, SignalSnapshot
 from gradience.vnext.types import EvalMetrics, Recommendation
 
 ISSUES_SHOWN: Final = 3
 ISSUES_SHOWN_VERBOSE: Final = 20
 EXTRAS_SHOWN: Final = 4
+SPARK: Final = 40
 
 
-def render(file: str, seen: SignalSnapshot, found: Sequence[Recommendation], *, verbose: bool = False) -> str:
-    """The whole summary; `found` are our own findings. Evidence and more issues with `verbose`."""
+def render(
+    file: str,
+    seen: SignalSnapshot,
+    found: Sequence[Recommendation],
+    curves: Mapping[str, Curve] | None = None,
+    *,
+    verbose: bool = False,
+    encoding: str | None = "utf-8",
+) -> str:
+    """The whole summary; `found` are our own findings. Evidence and more issues with `verbose`.
+
+    What was found stands first: the rest is there to check it by.
+    """
     lines = [f"{heading('Run')} {plain(seen.run_id)}  {plain(file)}", "", *_state(seen)]
+    lines += _course(curves or {}, encoding)
+    lines += block("Findings", _findings(found, verbose=verbose)) if found else []
     lines += block("Evaluations (latest of each split)", _evals(seen.evals)) if seen.evals else []
     lines += block("Alerts", [line for alert in seen.alerts for line in _alert(alert)]) if seen.alerts else []
     lines += block(_at("LoRA audit", seen.lora_audit_step), _audit(seen.lora_audit)) if seen.lora_audit else []
     lines += _advice(seen, verbose=verbose)
     lines += _verification(seen, verbose=verbose)
-    lines += block("Findings", _findings(found, verbose=verbose)) if found else []
     lines += _issues(seen, verbose=verbose)
     return "\n".join(lines)
+
+
+def _course(curves: Mapping[str, Curve], encoding: str | None) -> list[str]:
+    shown = {name: curve for name, curve in curves.items() if name in TRAIN and len(curve.buckets) > 1}
+    rows = [_curve(name.replace("_", " "), curve, encoding) for name, curve in shown.items()]
+    rows += [
+        _curve(f"eval {judged[0]}", curve, encoding)
+        for name, curve in curves.items()
+        if (judged := course.judged(name)) and judged[1] == "loss" and len(curve.buckets) > 1
+    ]
+    return block("Course", table(("", "", "last", "lowest"), rows, left=2)[1:]) if rows else []
+
+
+def _curve(name: str, curve: Curve, encoding: str | None) -> tuple[str, ...]:
+    low, high = curve.lowest, curve.highest
+    lowest = "" if low is None else f"lowest {number(low.low)} at step {low.low_step}"
+    highest = "" if high is None else f"highest {number(high.high)} at step {high.high_step}"
+    drawn = sparkline(curve.buckets, SPARK, encoding=encoding).ljust(SPARK)
+    return name, drawn, number(curve.end), lowest if name == "loss" or name.startswith("eval ") else highest
 
 
 def _state(seen: SignalSnapshot) -> list[str]:
