@@ -10,7 +10,7 @@ from gradience.report.numbers import MISSING, number
 from gradience.report.runs import Run
 from gradience.vnext.types import Severity
 
-HEADER: Final = ("run", "status", "step", "train loss", "best train")
+HEADER: Final = ("run", "status", "step", "train loss", "lowest")
 SPLITS_SHOWN: Final = 3
 SETTINGS_SHOWN: Final = 40
 VALUE_WIDTH: Final = 28
