@@ -124,6 +124,19 @@ def test_the_same_examples_tell_more(verify: Verify) -> None:
     assert document["standard_error"] == pytest.approx(0.0017, abs=1e-4)
 
 
+def test_a_policy_has_another_tolerance(verify: Verify, tmp_path: Path) -> None:
+    """Where nobody states one; the finding tells whose it is."""
+    policy = tmp_path / "policy.yaml"
+    policy.write_text("verification_failed:\n  thresholds:\n    tolerance_share: 0.0001\n    coarsest_share: 0.0001\n")
+    program = "ok = [1] * 9000 + [0] * 1000\nif rank == 4: ok[:20] = [0] * 20\n"
+    program += "print(json.dumps({'accuracy': sum(ok) / 10000, 'correct': ok}))"
+    assert verify(program).exit_code == 0
+    result = verify(program, "--policy", str(policy), "--json")
+    document = json.loads(result.stdout)
+    assert (result.exit_code, document["tolerance"]) == (3, pytest.approx(0.00009))
+    assert document["findings"][0]["evidence"]["policy_changed"] == ["tolerance_share", "coarsest_share"]
+
+
 def test_repeats_alternate_and_have_their_seeds(verify: Verify, tmp_path: Path) -> None:
     """In the argument and in the variable, the same for both of a pair."""
     log = tmp_path / "log"
@@ -255,6 +268,15 @@ def test_secrets_of_the_command_stay_here(verify: Verify, journal: Path, monkeyp
     told = _event(journal)["metrics"]["command"]
     assert "{adapter}" in told
     assert not any(secret in journal.read_text() for secret in ("hunter2", "letmein", "sk-notreal", "me:pw"))
+
+
+def test_a_command_may_go_elsewhere(original: Path, compressed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The path that it gets is absolute."""
+    monkeypatch.chdir(original.parent)
+    script = "import os, sys; os.chdir('/'); os.listdir(sys.argv[1]); print('{\"accuracy\": 0.9}')"
+    command = f"{shlex.quote(sys.executable)} -c {shlex.quote(script)} {{adapter}}"
+    given = ["--original", original.name, "--compressed", str(compressed), "--command", command]
+    assert CliRunner().invoke(group, ["verify", *given]).exit_code == 0
 
 
 def test_without_a_journal_it_is_said_that_nothing_is_kept(verify: Verify, original: Path) -> None:

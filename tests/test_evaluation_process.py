@@ -1,8 +1,10 @@
 import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -107,6 +109,22 @@ def test_a_command_that_cannot_start_is_said(line: list[str]) -> None:
     """With what may mend it."""
     with pytest.raises(InputError, match=r"cannot run .*: .*; check --command, or add --shell"):
         process.run(line, env={}, timeout_s=None)
+
+
+def test_an_interrupt_while_it_starts_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It comes as soon as there is a process to end."""
+    note, popen = tmp_path / "pid", subprocess.Popen
+
+    def interrupted(*arguments: Any, **options: Any) -> Any:
+        child = popen(*arguments, **options)
+        note.write_text(str(child.pid))
+        os.kill(os.getpid(), signal.SIGINT)
+        return child
+
+    monkeypatch.setattr(subprocess, "Popen", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        process.run(_python("import time; time.sleep(600)"), env={}, timeout_s=FAR_S)
+    assert _is_gone(int(note.read_text()))
 
 
 def test_a_line_is_run_by_the_shell() -> None:

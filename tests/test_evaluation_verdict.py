@@ -5,6 +5,10 @@ import pytest
 from gradience.errors import InputError
 from gradience.evaluation import verdict
 from gradience.evaluation.paired import Basis, Difference
+from gradience.policy import catalogue
+from gradience.policy import verification as rules
+
+USUAL = rules.usual(catalogue.shipped())
 
 
 def _difference(original: float, compressed: float, error: float | None) -> Difference:
@@ -38,25 +42,25 @@ def _difference(original: float, compressed: float, error: float | None) -> Diff
 )
 def test_what_is_shown(compressed: float, error: float | None, stated: str | None, outcome: str) -> None:
     """A drop beyond tolerance and noise fails; an evaluation that could not have seen one passes nothing."""
-    allowed = verdict.tolerance(stated)
+    allowed = verdict.tolerance(stated, USUAL)
     assert verdict.judge(_difference(0.8, compressed, error), allowed, higher_is_better=True).outcome == outcome
 
 
 def test_of_a_loss_less_is_better() -> None:
     """A drop is a rise then."""
     found = _difference(2.0, 2.1, 0.001)
-    assert verdict.judge(found, verdict.tolerance(None), higher_is_better=False).outcome == "fail"
-    assert verdict.judge(found, verdict.tolerance(None), higher_is_better=True).outcome == "pass"
+    assert verdict.judge(found, verdict.tolerance(None, USUAL), higher_is_better=False).outcome == "fail"
+    assert verdict.judge(found, verdict.tolerance(None, USUAL), higher_is_better=True).outcome == "pass"
 
 
 @pytest.mark.parametrize("text", ["x", "-1", "nan", "inf", "%", "1 %%"])
 def test_a_tolerance_that_is_none_is_refused(text: str) -> None:
     """With what one looks like."""
     with pytest.raises(InputError, match=r"neither a number such as 0\.01 nor a share"):
-        verdict.tolerance(text)
+        verdict.tolerance(text, USUAL)
 
 
 def test_a_tolerance_of_a_negative_original_is_positive() -> None:
     """Log-likelihoods are below zero."""
-    found: Any = verdict.judge(_difference(-100.0, -100.4, 0.01), verdict.tolerance(None), higher_is_better=True)
+    found: Any = verdict.judge(_difference(-100.0, -100.4, 0.01), verdict.tolerance(None, USUAL), higher_is_better=True)
     assert (found.tolerance, found.outcome) == (0.5, "pass")

@@ -10,8 +10,8 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import IO, Final
 
 import msgspec
@@ -50,19 +50,42 @@ def run(
         InputError: it cannot be started.
     """
     began = time.monotonic()
-    child = _start(command, env)
-    out, err = _Kept(child.stdout, KEPT, show_stdout), _Kept(child.stderr, TAIL, show_stderr)
+    child: subprocess.Popen[bytes] | None = None
     try:
+        with _uninterrupted():
+            child = _start(command, env)
+            out, err = _Kept(child.stdout, KEPT, show_stdout), _Kept(child.stderr, TAIL, show_stderr)
         code = _wait(child, timeout_s)
         seconds = time.monotonic() - began
         if code is not None:  # what it still says; its children may hold the pipes open for ever
             out.drain()
             err.drain()
     finally:
-        _end(child)
+        if child is not None:
+            _end(child)
     out.drain()
     err.drain()
     return Ended(code=code, stdout=out.text, stderr=err.text, seconds=seconds)
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Signals wait until a process that is being started is known: it would go on with nobody to end it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    handlers = {
+        number: signal.signal(number, lambda number, _frame: came.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    for missed in came:
+        signal.raise_signal(missed)
 
 
 def _start(command: Sequence[str] | str, env: Mapping[str, str]) -> "subprocess.Popen[bytes]":

@@ -2,8 +2,8 @@
 
 A drop fails if it is beyond the tolerance and beyond one standard error. Without such a drop, an evaluation passes if
 it could have shown one: if its standard error is no larger than the tolerance, or the adapter is better by enough to
-rule it out. The tolerance, where none is stated, is
-0.5 % of the original, or one standard error where that is larger, up to 2 %. A coarser evaluation shows nothing.
+rule it out. The tolerance, where none is stated, is a share of the original, or one standard error where that is
+larger, up to another share: a coarser evaluation shows nothing.
 """
 
 from typing import Final, Literal
@@ -15,14 +15,20 @@ from gradience.evaluation.paired import Difference
 
 Outcome = Literal["pass", "fail", "inconclusive"]
 
-RELATIVE: Final = 0.005  # of the original: what the public table of truncated adapters loses at 95 % energy is 0.6 %
 _ROUNDING: Final = 1e-9  # 0.99 - 0.98 is a little more than 0.01
-COARSEST: Final = 0.02  # of the original: at 90 % energy it loses 2.6 %, which a test has to see
+
+
+class Usual(msgspec.Struct, frozen=True):
+    """The tolerance where nobody states one, as shares of the original; see `policy.verification`."""
+
+    share: float
+    coarsest: float
 
 
 class Tolerance(msgspec.Struct, frozen=True, kw_only=True):
-    """How much worse is still as good: a number, or a share of the original; neither means the default."""
+    """How much worse is still as good: a number, or a share of the original; neither means the usual."""
 
+    usual: Usual
     absolute: float | None = None
     relative: float | None = None
 
@@ -33,10 +39,10 @@ class Tolerance(msgspec.Struct, frozen=True, kw_only=True):
             return self.absolute
         if self.relative is not None:
             return self.relative * size
-        return max(RELATIVE * size, min(found.error or 0.0, COARSEST * size))
+        return max(self.usual.share * size, min(found.error or 0.0, self.usual.coarsest * size))
 
     @property
-    def is_default(self) -> bool:
+    def is_usual(self) -> bool:
         """Whether nobody stated one."""
         return self.absolute is None and self.relative is None
 
@@ -51,14 +57,14 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     difference: Difference
 
 
-def tolerance(text: str | None) -> Tolerance:
+def tolerance(text: str | None, usual: Usual) -> Tolerance:
     """What a person means by `0.01` or `0.5%`.
 
     Raises:
         InputError: neither is it, or it is below zero.
     """
     if text is None:
-        return Tolerance()
+        return Tolerance(usual=usual)
     number, is_share = text.strip().removesuffix("%"), text.strip().endswith("%")
     try:
         value = float(number)
@@ -66,7 +72,7 @@ def tolerance(text: str | None) -> Tolerance:
         value = -1.0
     if not 0 <= value < float("inf"):
         raise InputError(f"--tolerance {text} is neither a number such as 0.01 nor a share such as 0.5%")
-    return Tolerance(relative=value / 100) if is_share else Tolerance(absolute=value)
+    return Tolerance(usual=usual, relative=value / 100) if is_share else Tolerance(usual=usual, absolute=value)
 
 
 def judge(found: Difference, allowed: Tolerance, *, higher_is_better: bool) -> Verdict:

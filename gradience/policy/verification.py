@@ -3,9 +3,10 @@
 from typing import Any, Final
 
 from gradience.evaluation.paired import BASES
+from gradience.evaluation.verdict import Usual
 from gradience.evaluation.verification import Verification
 from gradience.policy import catalogue
-from gradience.policy.rule import Finder, Match, Policy, Thresholds
+from gradience.policy.rule import Finder, Match, Policy, Thresholds, code
 from gradience.vnext.types import Recommendation
 
 
@@ -24,6 +25,12 @@ def verification_inconclusive(found: Verification, _: Thresholds) -> Match | Non
 def judge(found: Verification, *, policy: Policy | None = None) -> list[Recommendation]:
     """Every finding; none where it passed."""
     return (policy or catalogue.shipped()).findings(RULES, found)
+
+
+def usual(policy: Policy) -> Usual:
+    """The tolerance where nobody states one."""
+    limits = policy.thresholds(code(verification_failed))
+    return Usual(share=limits["tolerance_share"], coarsest=limits["coarsest_share"])
 
 
 def _facts(found: Verification) -> dict[str, Any]:

@@ -1,24 +1,24 @@
 """A verification for the terminal: both numbers, how far they are apart, and what that shows."""
 
+from collections.abc import Sequence
 from typing import Final
 
 import click
 
 from gradience.evaluation.paired import BASES
 from gradience.evaluation.verification import Subject, Verification
-from gradience.policy import verification
 from gradience.report import finding_text
 from gradience.report.layout import heading, labelled
-from gradience.report.numbers import duration, number
+from gradience.report.numbers import duration, number, percent
 from gradience.report.plain import plain
+from gradience.vnext.types import Recommendation
 
 COLOURS: Final = {"pass": "green", "fail": "red", "inconclusive": "yellow"}
 
 
-def render(found: Verification) -> str:
-    """The whole result."""
+def render(found: Verification, findings: Sequence[Recommendation]) -> str:
+    """The whole result; where nothing was found, what that shows."""
     lines = [f"{heading('Verification')} {plain(found.metric)}, {_direction(found)} is better", "", *rows(found), ""]
-    findings = verification.judge(found)
     shown = [line for one in findings for line in finding_text.full(one)]
     return "\n".join([*lines, *(f"  {line}" for line in (shown or _passed(found)))])
 
@@ -58,7 +58,12 @@ def _noise(found: Verification) -> str:
 
 
 def _tolerance(found: Verification) -> str:
-    return "as stated" if found.tolerance_stated else "0.5 % of the original, or one standard error up to 2 %"
+    if found.tolerance_stated:
+        return "as stated"
+    if found.tolerance == found.standard_error:
+        return "by default one standard error"
+    share = found.tolerance / abs(found.original) if found.original else 0.0
+    return f"by default {percent(share)} of the original"
 
 
 def _passed(found: Verification) -> list[str]:
