@@ -10,8 +10,8 @@ ISSUES = tuple(Issue(line, "is not JSON") for line in range(1, 8))
 BARE = SignalSnapshot(run_id="run-1", counts={"train_step": 3})
 
 
-def _text(seen: SignalSnapshot, **options: bool) -> str:
-    return click.unstyle(monitor_text.render("run.jsonl", seen, [], **options))
+def _text(seen: SignalSnapshot, *, verbose: bool = False) -> str:
+    return click.unstyle(monitor_text.render("run.jsonl", seen, [], verbose=verbose))
 
 
 def test_what_is_not_there_is_left_out() -> None:
