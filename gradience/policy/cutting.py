@@ -1,12 +1,10 @@
 """The rank of every module of a compressed adapter, from what was asked for and what an audit measured."""
 
-import math
-
 import msgspec
 
 from gradience.audit.record import AuditRecord
 from gradience.errors import InputError
-from gradience.policy import module_ranks
+from gradience.policy import allocation, module_ranks
 from gradience.policy.advice import advise
 
 
@@ -31,15 +29,7 @@ def ranks(record: AuditRecord, wish: Wish) -> dict[str, int]:
 
 def least(record: AuditRecord, energy: float) -> int:
     """The least rank for all modules at which the adapter keeps this share of its energy: Σσ² over all modules."""
-    largest = max(module.r for module in record.modules)
-    squares = [[value**2 for value in module.singular_values] for module in record.modules]
-    wanted = energy * math.fsum(map(math.fsum, squares))
-    kept = 0.0
-    for rank in range(1, largest):
-        kept += math.fsum(values[rank - 1] for values in squares if len(values) >= rank)
-        if kept >= wanted:
-            return rank
-    return largest
+    return allocation.uniform(module_ranks.items(record), energy)
 
 
 def _one(record: AuditRecord, wish: Wish) -> int:

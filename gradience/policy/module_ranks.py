@@ -1,27 +1,28 @@
-"""A rank for every module at the audit's energy level, and the PEFT settings that ask for them.
+"""A rank for every module, so that all together keep the audit's energy level, and the PEFT settings that ask for them.
 
-Each is the lowest rung of the module's ladder that is not below its energy rank: never 0, never above its trained
-rank. The alphas keep every module's scale. As all rank advice it is about the trained adapter: a hypothesis to test.
+Directions are pooled over the model (`allocation`): never 0, never above the trained rank. The alphas keep every
+module's scale. As all rank advice it is about the trained adapter: a hypothesis to test.
 """
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
-from gradience.audit import ladder
 from gradience.audit.disk import module as disk
 from gradience.audit.disk import patterns
 from gradience.audit.record import AuditRecord, ModuleAudit
+from gradience.policy import allocation
+from gradience.policy.allocation import Item
 
 
 class ModuleRank(msgspec.Struct, frozen=True, kw_only=True):
     """What PEFT gives one rank to: its rank now and the one suggested, with the alpha that leaves its scale as it is.
 
-    That is a module, or all experts of a parameter, or both projections of a MultiheadAttention: the most demanding of
-    them decides.
+    That is a module, or all experts of a parameter, or both projections of a MultiheadAttention: they are weighed
+    together.
     """
 
     name: str
@@ -36,7 +37,8 @@ class ModuleRank(msgspec.Struct, frozen=True, kw_only=True):
 class ModuleRanks(msgspec.Struct, frozen=True, kw_only=True):
     """All of them, and the settings that ask for them.
 
-    `r` and `lora_alpha` are what most get; the patterns name every other one by its full path.
+    `r` is the largest rank, which servers make room for, and `lora_alpha` that of most who have it; the patterns name
+    every other one by its full path.
     """
 
     energy_level: float
@@ -52,11 +54,10 @@ class ModuleRanks(msgspec.Struct, frozen=True, kw_only=True):
 
 def suggest(record: AuditRecord) -> ModuleRanks:
     """Suggest a rank for everything that can have one of its own."""
-    groups: dict[str, list[ModuleAudit]] = {}
-    for module in record.modules:
-        groups.setdefault(owner(module), []).append(module)
-    rows = tuple(_row(record, name, modules) for name, modules in groups.items())
-    ((r, lora_alpha), _), *_ = Counter((row.suggested_rank, row.alpha) for row in rows).most_common(1)
+    groups, ranks = grouped(record), allocation.pooled(items(record), record.energy_level)
+    rows = tuple(_rows(record, groups, dict(zip(groups, ranks, strict=True))))
+    r = max(ranks)
+    ((lora_alpha, _),) = Counter(row.alpha for row in rows if row.suggested_rank == r).most_common(1)
     others = [row for row in rows if (row.suggested_rank, row.alpha) != (r, lora_alpha)]
     names = [row.name for row in rows]
     return ModuleRanks(
@@ -67,11 +68,23 @@ def suggest(record: AuditRecord) -> ModuleRanks:
         rank_pattern=patterns.exact({row.name: row.suggested_rank for row in others}, names),
         alpha_pattern=patterns.exact({row.name: row.alpha for row in others}, names),
         params=record.summary.total_lora_params,
-        params_suggested=sum(
-            module.params // module.r * row.suggested_rank for row in rows for module in groups[row.name]
-        ),
-        energy_kept=_kept(record, record.modules, {row.name: row.suggested_rank for row in rows}),
+        params_suggested=allocation.price(items(record), ranks),
+        energy_kept=_kept(record.modules, {row.name: row.suggested_rank for row in rows}),
     )
+
+
+def grouped(record: AuditRecord) -> dict[str, list[ModuleAudit]]:
+    """The modules that share a rank, by the name under which PEFT looks it up; without those that repeat another."""
+    groups: dict[str, list[ModuleAudit]] = {}
+    for module in record.modules:
+        if not _is_copy(module):
+            groups.setdefault(owner(module), []).append(module)
+    return groups
+
+
+def items(record: AuditRecord) -> list[Item]:
+    """What each of these groups holds and costs, direction by direction."""
+    return [_item(modules) for modules in grouped(record).values()]
 
 
 def owner(module: ModuleAudit) -> str:
@@ -89,9 +102,34 @@ def settings(ranks: ModuleRanks) -> dict[str, Any]:
     }
 
 
-def _row(record: AuditRecord, name: str, modules: Sequence[ModuleAudit]) -> ModuleRank:
+def _is_copy(module: ModuleAudit) -> bool:
+    """Whether it has a tied embedding's factors, whose parameters are counted there."""
+    return module.params == 0
+
+
+def _rows(
+    record: AuditRecord, groups: Mapping[str, Sequence[ModuleAudit]], ranks: Mapping[str, int]
+) -> Iterable[ModuleRank]:
+    for name, modules in groups.items():
+        yield _row(record, name, modules, ranks[name])
+    by_shape = {(one.out_features, one.in_features): ranks[name] for name, (one, *_) in groups.items()}
+    for module in filter(_is_copy, record.modules):
+        yield _row(record, owner(module), [module], by_shape[module.in_features, module.out_features])
+
+
+def _item(modules: Sequence[ModuleAudit]) -> Item:
+    energies = (math.fsum(value**2 for value in values) for values in zip(*map(_values, modules), strict=True))
+    return Item(tuple(energies), sum(module.params // module.r for module in modules))
+
+
+def _values(module: ModuleAudit) -> Sequence[float]:
+    """Its singular values as shares of the whole adapter's norm: their squares neither overflow nor vanish."""
+    scale = math.sqrt(module.energy_share) / module.delta_fro_norm if module.delta_fro_norm else 0.0
+    return [value * scale for value in module.singular_values]
+
+
+def _row(record: AuditRecord, name: str, modules: Sequence[ModuleAudit], rank: int) -> ModuleRank:
     energy_rank, r = max(module.energy_rank for module in modules), modules[0].r
-    rank = ladder.at_least(energy_rank, r)
     divisor = math.sqrt(rank) if record.adapter.use_rslora else rank
     return ModuleRank(
         name=name,
@@ -100,20 +138,15 @@ def _row(record: AuditRecord, name: str, modules: Sequence[ModuleAudit]) -> Modu
         energy_rank=energy_rank,
         suggested_rank=rank,
         alpha=_tidy(modules[0].scale * divisor),
-        energy_kept=_kept(record, modules, {name: rank}),
+        energy_kept=_kept(modules, {name: rank}),
     )
 
 
-def _kept(record: AuditRecord, modules: Sequence[ModuleAudit], ranks: Mapping[str, int]) -> float:
+def _kept(modules: Sequence[ModuleAudit], ranks: Mapping[str, int]) -> float:
     """The share of the modules' energy that is left; all of it where there is none."""
-    energy = sum(module.energy_share for module in modules)
-    lost = sum(module.energy_share * _lost(record, module, ranks[owner(module)]) for module in modules)
+    energy = math.fsum(module.energy_share for module in modules)
+    lost = math.fsum(value**2 for module in modules for value in _values(module)[ranks[owner(module)] :])
     return 1.0 - lost / energy if energy else 1.0
-
-
-def _lost(record: AuditRecord, module: ModuleAudit, rank: int) -> float:
-    """The share of the module's energy that a cut to `rank` leaves out; its own rank need not be a candidate."""
-    return 0.0 if rank == module.r else module.residuals[record.candidate_ranks.index(rank)] ** 2
 
 
 def _tidy(number: float) -> float:
