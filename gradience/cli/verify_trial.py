@@ -141,7 +141,7 @@ class _Clipped:
             room = max(0, LINE_WIDTH - self._width)
             ends = line.endswith((b"\n", b"\r"))
             self._width = 0 if ends else self._width + len(line)
-            _shown(line if len(line) <= room else line[:room] + (b" ...\n" if ends and room else b""))
+            _shown(line if len(line) <= room else line[:room] + (b" ...\n" if ends else b""))
 
 
 def _tail(ended: Ended) -> None:
