@@ -294,3 +294,19 @@ def test_a_report_in_html_is_of_one_run(run: Path, tmp_path: Path) -> None:
     """Of several there is the table."""
     other = _record(tmp_path / "other.jsonl", lambda writer: writer.train_step(1, loss=1.0))
     assert _monitor(run, other, "--html", tmp_path / "x.html").exit_code == 2
+
+
+def test_detectors_run_over_a_file_as_they_do_in_the_recorder(tmp_path: Path) -> None:
+    """A run that was recorded without them has their findings, their alerts in the document, and meets the bar."""
+
+    def recorded(writer: TelemetryWriter) -> None:
+        for step in range(1, 81):
+            writer.train_step(step, loss=9.0 if step == 60 else 1.0 + 0.01 * (step % 3))
+
+    path = _record(tmp_path / "run.jsonl", recorded)
+    document = _document(path)
+    assert "loss_spike" in _codes(path)
+    assert [(one["code"], one["step"]) for one in document["detectors"]] == [("loss_spike", 60)]  # type: ignore[attr-defined]
+    assert document["alerts"] == []
+    assert _monitor(path, "--fail-on", "loss_spike").exit_code == 3
+    assert "info loss_spike (medium confidence)\n    The training loss of 9 at step 60" in _monitor(path).stdout

@@ -12,13 +12,14 @@ from gradience.cli.live import start
 from gradience.cli.live.ticker import INTERVAL_S
 from gradience.cli.recorded import Asked, Recorded
 from gradience.curves import course
-from gradience.policy import audit_rules, catalogue, check_rules, monitor, verification
+from gradience.policy import audit_rules, catalogue, check_rules, detectors, monitor, verification
 from gradience.policy.rule import codes
 from gradience.report import monitor_text
 
 SCHEMA: Final = "gradience.monitor/v1"
 CODES: Final = (
     *codes(monitor.RULES),
+    *detectors.CODES,
     *codes(check_rules.RULES),
     *codes(audit_rules.RULES),
     *codes(verification.RULES),
@@ -107,5 +108,6 @@ def _document(one: Recorded) -> dict[str, Any]:
         "recommendations": msgspec.to_builtins([*one.found, *monitor.recorded(seen)]),
         "telemetry_issues": issues,
         "telemetry_issue_count": total,
+        "detectors": msgspec.to_builtins(one.replay.fired),
         "series": course.document(one.replay.course.curves()),
     }

@@ -11,9 +11,10 @@ import msgspec
 from gradience.audit.disk import folder, trainer
 from gradience.errors import InputError, TelemetryError
 from gradience.mirror.fleet import search
-from gradience.policy import monitor
+from gradience.policy import catalogue, detected, monitor
+from gradience.policy.detectors import Monitors
 from gradience.policy.replay import Replay
-from gradience.policy.rule import Policy
+from gradience.policy.rule import Policy, ordered
 from gradience.vnext.signals import SignalSnapshot
 from gradience.vnext.telemetry_reader import TelemetryReader
 from gradience.vnext.types import Recommendation
@@ -31,7 +32,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
 
     def replay(self) -> Replay:
         """What to hand the records of a file to."""
-        return Replay(self.run_id)
+        return Replay(self.run_id, lambda: Monitors(self.policy))
 
 
 class Recorded(msgspec.Struct, frozen=True):
@@ -64,7 +65,11 @@ def judged(place: str, seen: SignalSnapshot, replay: Replay, asked: Asked) -> Re
     if not seen.counts:
         which = "no telemetry event" if asked.run_id is None else f"no event of run {asked.run_id}"
         raise TelemetryError(f"cannot monitor {place}: {which} in it")
-    return Recorded(place, seen, replay, monitor.monitor(seen, policy=asked.policy))
+    policy = asked.policy or catalogue.shipped()
+    own = monitor.monitor(seen, policy=policy)
+    known = {one.action for one in own}
+    fired = [one for one in detected.findings(replay.fired, policy) if one.action not in known]
+    return Recorded(place, seen, replay, ordered([*own, *fired]))
 
 
 def find(places: Sequence[str]) -> list[str]:

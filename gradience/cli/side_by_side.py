@@ -39,4 +39,4 @@ def _row(place: str, asked: Asked, judged: list[Recommendation]) -> runs.Run:
     except GradienceError as error:
         return runs.Run(file=place, error=str(error))
     judged += monitor.everything(one.seen, one.found)
-    return runs.run(place, one.seen, one.replay.course.curves(), one.found)
+    return runs.run(place, one.seen, one.replay.course.curves(), one.found, one.replay.fired)

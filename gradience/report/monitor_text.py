@@ -1,7 +1,7 @@
 """A recorded run for the terminal: how it stands, what was measured, what was said."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 from gradience.curves import course
@@ -15,7 +15,7 @@ from gradience.report.numbers import MISSING, count, duration, fixed, number, pe
 from gradience.report.plain import plain
 from gradience.report.sparkline import sparkline
 from gradience.vnext.signals import AlertSeen, SignalSnapshot
-from gradience.vnext.types import EvalMetrics, Recommendation
+from gradience.vnext.types import EvalMetrics, Recommendation, Severity
 
 ISSUES_SHOWN: Final = 3
 ISSUES_SHOWN_VERBOSE: Final = 20
@@ -40,7 +40,7 @@ def render(
     lines += _course(curves or {}, encoding)
     lines += block("Findings", _findings(found, verbose=verbose)) if found else []
     lines += block("Evaluations (latest of each split)", _evals(seen.evals)) if seen.evals else []
-    lines += block("Alerts", [line for alert in seen.alerts for line in _alert(alert)]) if seen.alerts else []
+    lines += _alerts(seen, told={(one.action, one.severity) for one in found})
     lines += block(_at("LoRA audit", seen.lora_audit_step), _audit(seen.lora_audit)) if seen.lora_audit else []
     lines += _advice(seen, verbose=verbose)
     lines += _verification(seen, verbose=verbose)
@@ -157,6 +157,12 @@ def _eval(metrics: EvalMetrics) -> tuple[str, ...]:
         MISSING if metrics.n is None else str(metrics.n),
         f"{more}, ..." if len(numbers) > EXTRAS_SHOWN else more,
     )
+
+
+def _alerts(seen: SignalSnapshot, told: Collection[tuple[str, Severity]]) -> list[str]:
+    """The recorded alerts, but those that a finding says the same of."""
+    shown = [alert for alert in seen.alerts if (alert.code, alert.severity) not in told]
+    return block("Alerts", [line for alert in shown for line in _alert(alert)]) if shown else []
 
 
 def _alert(alert: AlertSeen) -> list[str]:

@@ -7,7 +7,8 @@ import msgspec
 
 from gradience.curves import course
 from gradience.curves.curve import Curve
-from gradience.vnext.signals import SignalSnapshot
+from gradience.policy import detected
+from gradience.vnext.signals import AlertSeen, SignalSnapshot
 from gradience.vnext.types import Recommendation, Severity
 
 SCHEMA: Final = "gradience.runs/v1"
@@ -44,8 +45,14 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     error: str | None = None
 
 
-def run(file: str, seen: SignalSnapshot, curves: Mapping[str, Curve], found: Sequence[Recommendation]) -> Run:
-    """The row of a run; `found` are its findings, worst first."""
+def run(
+    file: str,
+    seen: SignalSnapshot,
+    curves: Mapping[str, Curve],
+    found: Sequence[Recommendation],
+    fired: Sequence[AlertSeen] = (),
+) -> Run:
+    """The row of a run; `found` are its findings, worst first, `fired` the alerts that detectors raised over it."""
     lowest = curves["loss"].lowest if "loss" in curves else None
     return Run(
         file=file,
@@ -57,7 +64,7 @@ def run(file: str, seen: SignalSnapshot, curves: Mapping[str, Curve], found: Seq
         best_train_loss=lowest.low if lowest else None,
         best_train_loss_step=lowest.low_step if lowest else None,
         evals=best_evals(curves),
-        alerts=seen.alert_counts,
+        alerts=detected.counted(fired, seen.alerts),
         verdict=_verdict(seen),
         worst=found[0].action if found else None,
         worst_severity=found[0].severity if found else None,
