@@ -21,8 +21,9 @@ from gradience.cli.options import Sectioned, taken, together
 from gradience.cli.path import A_PATH, A_PLACE
 from gradience.errors import GradienceError
 from gradience.mirror import origin
-from gradience.policy import compression_event, cutting
+from gradience.policy import catalogue, compression_event, cutting
 from gradience.policy.cutting import Wish
+from gradience.policy.rule import Policy
 from gradience.references import Fetched
 from gradience.report import compression_text
 
@@ -68,8 +69,9 @@ options: Final = together(
 @click.command(cls=Sectioned)
 @options
 @keep.options
+@output.policy_option
 @output.json_option
-def command(*, as_json: bool, **given: Any) -> None:
+def command(*, as_json: bool, policy_file: Path | None, **given: Any) -> None:
     """Write an adapter of a lower rank: the best approximation of each module's update, and nothing else changed.
 
     No base model is needed. The adapter at --peft-dir is not touched, --out must not be there yet. What was done
@@ -79,9 +81,10 @@ def command(*, as_json: bool, **given: Any) -> None:
     if sum((asked.rank is not None, asked.energy is not None, asked.per_layer)) > 1:
         raise click.UsageError("give one of --rank, --energy and --per-layer")
     keep.check(keeping, asked.peft_dir)
+    policy = catalogue.load(policy_file)
     place = references.fetch(asked.peft_dir, tracker=keeping.tracking_uri)
     journal = keep.recorded(place, keeping)
-    found = _compressed(place, asked)
+    found = _compressed(place, asked, policy)
     told = compression_event.metrics(found, audit.fingerprint(asked.out), _sizes(found, asked.out))
     if not as_json:
         output.lines(compression_text.render(found, _sizes(found, asked.out)))
@@ -92,9 +95,9 @@ def command(*, as_json: bool, **given: Any) -> None:
     keep.enforce(keeping, delivered)
 
 
-def _compressed(place: Fetched, asked: Input) -> Compression:
+def _compressed(place: Fetched, asked: Input, policy: Policy) -> Compression:
     record = _measured(place, asked)
-    ranks = cutting.ranks(record, asked.wish)
+    ranks = cutting.ranks(record, asked.wish, policy)
     made_by = {"gradience.version": gradience.__version__}
     with opened(place, initial=asked.initial) as adapter, Bar("writing") as progress:
         try:

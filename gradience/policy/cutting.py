@@ -6,6 +6,7 @@ from gradience.audit.record import AuditRecord
 from gradience.errors import InputError
 from gradience.policy import allocation, module_ranks
 from gradience.policy.advice import advise
+from gradience.policy.rule import Policy
 
 
 class Wish(msgspec.Struct, frozen=True, kw_only=True):
@@ -16,7 +17,7 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     per_layer: bool = False
 
 
-def ranks(record: AuditRecord, wish: Wish) -> dict[str, int]:
+def ranks(record: AuditRecord, wish: Wish, policy: Policy | None = None) -> dict[str, int]:
     """The ranks by module name.
 
     Raises:
@@ -24,7 +25,7 @@ def ranks(record: AuditRecord, wish: Wish) -> dict[str, int]:
     """
     if wish.per_layer:
         return _each(record)
-    return dict.fromkeys((module.name for module in record.modules), _one(record, wish))
+    return dict.fromkeys((module.name for module in record.modules), _one(record, wish, policy))
 
 
 def least(record: AuditRecord, energy: float) -> int:
@@ -32,7 +33,7 @@ def least(record: AuditRecord, energy: float) -> int:
     return allocation.uniform(module_ranks.items(record), energy)
 
 
-def _one(record: AuditRecord, wish: Wish) -> int:
+def _one(record: AuditRecord, wish: Wish, policy: Policy | None) -> int:
     largest = max(module.r for module in record.modules)
     if wish.rank is not None and not 1 <= wish.rank <= largest:
         raise _refusal(record, f"it cannot get rank {wish.rank}", f"give a --rank from 1 to {largest}, its largest")
@@ -40,11 +41,11 @@ def _one(record: AuditRecord, wish: Wish) -> int:
         raise _refusal(record, "its update is zero in all modules", "there is nothing to compress")
     if wish.rank is not None:
         return wish.rank
-    return _suggested(record) if wish.energy is None else least(record, wish.energy)
+    return _suggested(record, policy) if wish.energy is None else least(record, wish.energy)
 
 
-def _suggested(record: AuditRecord) -> int:
-    advice = advise(record)
+def _suggested(record: AuditRecord, policy: Policy | None) -> int:
+    advice = advise(record, policy=policy)
     if advice.suggested_rank is not None:
         return advice.suggested_rank
     withheld = [one for one in advice.recommendations if one.action == "audit_abstained"]
