@@ -15,8 +15,8 @@ ROOT = Path(__file__).parents[1]
 
 # A module imports only from its own layer and from layers to the left.
 LAYERS = (
-    "errors", "cache_home", "child_process", "vnext", "references", "audit", "settings", "evaluation", "curves",
-    "policy", "batch", "report", "mirror", "testing", "cli",
+    "errors", "cache_home", "child_process", "vnext", "references", "audit", "settings", "history", "evaluation",
+    "curves", "policy", "batch", "report", "mirror", "testing", "cli",
 )  # fmt: skip
 UPWARD = {  # the two ways up: a recorder starts its own mirror, and has its run watched
     ("gradience.vnext.mirroring", "gradience.mirror.live"),

@@ -7,7 +7,7 @@ import click
 import msgspec
 
 from gradience.audit.compared import Comparison
-from gradience.cli import output, recorded, side_by_side
+from gradience.cli import output, run_places, side_by_side
 from gradience.cli.path import A_PLACE
 from gradience.cli.recorded import Asked
 from gradience.errors import InputError
@@ -35,7 +35,7 @@ def command(
     if as_runs or _are_runs(places):
         if (top, glob, directions) != (None, None, None):
             raise click.UsageError("--top, --filter and --directions are for adapters, and these are recorded runs")
-        side_by_side.show(_several(recorded.find(places)), Asked(), as_json=as_json)
+        side_by_side.show(_several(run_places.find(places)), Asked(), as_json=as_json)
         return
     if len(places) != 2:
         raise click.UsageError(f"two adapters can be compared, and {len(places)} places are given")
@@ -53,7 +53,7 @@ def _are_runs(places: Sequence[str]) -> bool:
     Raises:
         InputError: Some are, and others are adapters.
     """
-    are = {place: recorded.is_run(place) for place in places}
+    are = {place: run_places.is_run(place) for place in places}
     if len(set(are.values())) > 1:
         run, adapter = (next(place for place, is_run in are.items() if is_run is kind) for kind in (True, False))
         raise InputError(

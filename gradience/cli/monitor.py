@@ -7,7 +7,7 @@ from typing import Any, Final
 import click
 import msgspec
 
-from gradience.cli import html, output, recorded, side_by_side
+from gradience.cli import html, output, recorded, run_places, side_by_side
 from gradience.cli.live import start
 from gradience.cli.live.ticker import INTERVAL_S
 from gradience.cli.recorded import Asked, Recorded
@@ -62,8 +62,8 @@ def command(
 ) -> None:
     """Sum up a recorded run: how it ended, train, eval, gap, alerts, audit, advice. Of several runs, a table.
 
-    RUN.jsonl may be compressed with gzip, or `-` for stdin. Of a directory, every run in it is meant. --fail-on also
-    looks at recorded alerts (by their code) and recorded advice.
+    RUN.jsonl may be compressed with gzip, or `-` for stdin; or the trainer_state.json of a Hugging Face Trainer. Of a
+    directory, every run in it is meant. --fail-on also looks at recorded alerts (by their code) and recorded advice.
     """
     output.no_slip(fail_on, CODES)
     if as_json and page == html.STDOUT:
@@ -74,7 +74,7 @@ def command(
     asked = Asked(run_id=run_id, policy=policy, strict=strict_schema)
     if follow:
         start.follow(places, asked, interval_s, as_json=as_json)
-    found = recorded.find(places)
+    found = run_places.find(places)
     if len(found) > 1:
         if page is not None:
             raise click.UsageError("--html is the report of one run, and several are given")

@@ -1,26 +1,23 @@
 """A recorded run as the commands that only look get it: everything about it from one pass over its file."""
 
-import glob
+import hashlib
 import os
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from tempfile import TemporaryDirectory
 
 import msgspec
 
-from gradience.audit.disk import folder, trainer
-from gradience.errors import InputError, TelemetryError
-from gradience.mirror.fleet import search
+from gradience.cli import run_places
+from gradience.errors import TelemetryError
+from gradience.history import trainer_state
 from gradience.policy import catalogue, detected, monitor
 from gradience.policy.detectors import Monitors
 from gradience.policy.replay import Replay
 from gradience.policy.rule import Policy, ordered
+from gradience.vnext import codec
 from gradience.vnext.signals import SignalSnapshot
 from gradience.vnext.telemetry_reader import TelemetryReader
 from gradience.vnext.types import Recommendation
-
-_SUFFIXES: Final = (".jsonl", ".jsonl.gz")
-_WEIGHTS: Final = (*folder.WEIGHTS, *trainer.FOREIGN)
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,15 +42,32 @@ class Recorded(msgspec.Struct, frozen=True):
 
 
 def read(place: str, asked: Asked) -> Recorded:
-    """The run of a file.
+    """The run of a file: a journal, or a Trainer's state.
 
     Raises:
-        TelemetryError: It cannot be read, or holds no such run.
+        InputError: It cannot be read, or holds no such run.
     """
-    reader = TelemetryReader(place, run_id=asked.run_id, strict=asked.strict)
+    if not run_places.is_trainer_state(place):
+        return _read(place, TelemetryReader(place, run_id=asked.run_id, strict=asked.strict), asked)
+    with TemporaryDirectory(prefix="gradience-") as folder:
+        spool = Path(folder, "run.jsonl")
+        _translate(Path(place), spool)
+        return _read(place, TelemetryReader(spool, run_id=asked.run_id, strict=asked.strict), asked)
+
+
+def _read(place: str, reader: TelemetryReader, asked: Asked) -> Recorded:
     replay = asked.replay()
     seen = msgspec.structs.replace(reader.watched(replay.take), seal=reader.seal())
     return judged(place, seen, replay, asked)
+
+
+def _translate(state: Path, journal: Path) -> None:
+    """Write a Trainer's state as the journal that a recorder would have written."""
+    content = trainer_state.read(state)
+    run_id = f"{state.resolve().parent.name}-{hashlib.sha256(os.fsencode(state.resolve())).hexdigest()[:8]}"
+    with journal.open("wb") as stream:
+        for event in trainer_state.events(content, run_id=run_id, ts=state.stat().st_mtime):
+            stream.write(codec.encode(event))
 
 
 def judged(place: str, seen: SignalSnapshot, replay: Replay, asked: Asked) -> Recorded:
@@ -70,35 +84,3 @@ def judged(place: str, seen: SignalSnapshot, replay: Replay, asked: Asked) -> Re
     known = {one.action for one in own}
     fired = [one for one in detected.findings(replay.fired, policy) if one.action not in known]
     return Recorded(place, seen, replay, ordered([*own, *fired]))
-
-
-def find(places: Sequence[str]) -> list[str]:
-    """The recorded runs that are meant by files, patterns and directories, each once, in that order.
-
-    Raises:
-        InputError: A directory holds none.
-    """
-    return list(dict.fromkeys(found for place in places for found in _meant(place)))
-
-
-def is_run(place: str) -> bool:
-    """Whether a place is meant as a recorded run: a file of one, a pattern of files, or a directory without an adapter.
-
-    A directory with an adapter is that adapter, whatever else lies in it.
-    """
-    path = Path(place)
-    if path.is_dir():
-        is_adapter = trainer.home(path) is not None or any((path / name).is_file() for name in _WEIGHTS)
-        return not is_adapter and bool(search.find([path]).journals)
-    return path.name.endswith(_SUFFIXES)
-
-
-def _meant(place: str) -> list[str]:
-    if os.path.isdir(place):  # noqa: PTH112 - a place may be no path at all
-        found = [str(path) for path in search.find([Path(place)]).journals]
-        if not found:
-            raise InputError(f"cannot find a recorded run in {place}: no .jsonl file in it is telemetry")
-        return found
-    if os.path.lexists(place) or not glob.has_magic(place):
-        return [place]
-    return sorted(glob.glob(place)) or [place]  # noqa: PTH207 - as a shell would

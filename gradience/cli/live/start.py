@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from gradience.cli import output
+from gradience.cli import output, run_places
 from gradience.cli.live.terminal import Terminal
 from gradience.cli.live.ticker import Ticker
 from gradience.cli.live.watching import watch
@@ -24,6 +24,8 @@ def follow(places: Sequence[str], asked: Asked, interval_s: float, *, as_json: b
     """
     if len(places) != 1 or places[0] == journal.STDIN or Path(places[0]).is_dir():
         raise click.UsageError("--follow watches one file: name it, whether or not it is there yet")
+    if run_places.is_trainer_state(places[0]):
+        raise click.UsageError("--follow watches a journal: a Trainer writes its state anew at every checkpoint")
     if not as_json and sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb":
         watch(Path(places[0]), asked, Terminal(), sys.stdout.encoding)
     else:
