@@ -87,6 +87,12 @@ SILENT: dict[str, Sequence[Event]] = {
         for name, step, payload in FIRES["never_improved"]
     ],
     "two evaluations": run(GOOD, {200: {"loss": 0.9}, 400: {"loss": 0.9}}),
+    "losses that are really 0": run([*GOOD[:100], *[0.0] * 50]),
+    "a loss that rises is no plateau": run([2.0 + 0.3 * step / PLANNED for step in range(PLANNED)], lr=lambda _: 1e-4),
+    "a first evaluation late in the run": run(GOOD, {200: {"loss": 0.6}, 300: {"loss": 0.6}, 400: {"loss": 0.6}}),
+    "an accuracy at its best while the loss rises": run(
+        GOOD, every(200, lambda i: {"loss": 1.0 + 0.1 * i, "accuracy": 0.5 + 0.1 * i})
+    ),
     "steps without anything": [("train_step", step, {}) for step in range(50)],
 }
 
@@ -111,7 +117,8 @@ def test_nothing_fires_on_what_is_ordinary(case: str) -> None:
 def test_zeros_stand_for_nan() -> None:
     """Three in a row; one or two do not, and neither begins a divergence."""
     for count, fired in ((1, []), (2, []), (3, ["loss_nonfinite"]), (60, ["loss_nonfinite"])):
-        assert codes(run([*GOOD[:100], *[0.0] * count, *GOOD[100 + count :]])) == fired
+        losses = [*GOOD[:100], *[0.0] * count, *GOOD[100 + count :]]
+        assert codes(run(losses, norm=lambda _: 0.0)) == fired
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
@@ -152,6 +159,39 @@ def test_what_a_resumed_run_repeats_is_not_judged_twice() -> None:
     events = run(GOOD, EVALS)[:-1]
     again = [event for event in events if (event[1] or 0) > 150]
     assert codes([*events[: events.index(again[0])], *again[:60], events[0], *again, ("run_end", None, {})]) == []
+
+
+def test_a_run_resumed_from_far_back_has_not_diverged() -> None:
+    """The loss of an early step lies above the best one of a later: it is told anew. So is a best evaluation."""
+    again = run([*falling(2)[:200], *falling(3)[200:]], every(50, lambda i: {"loss": 1.5 - 0.1 * i}))
+    first = run(falling(2), every(50, lambda i: {"loss": 0.1 if i == 8 else 1.5 - 0.1 * i}))[:-1]
+    begins = next(place for place, event in enumerate(again) if event[1] == 11)
+    assert codes([*first, again[0], *again[begins:]]) == []
+
+
+def test_a_run_that_goes_on_after_an_interruption_remembers_its_best() -> None:
+    """No step stands twice: what was best stays the bar."""
+    first = run(GOOD[:200], {50: {"accuracy": 0.9}})[:-1]
+    second = [
+        first[0],
+        ("train_step", 201, {"loss": 0.7}),
+        ("eval", 201, {"split": "test", "metrics": {"accuracy": 0.6}}),
+    ]
+    assert codes([*first, *second, ("run_end", None, {})]) == ["eval_regression"]
+
+
+def test_a_run_without_steps_is_not_flooded() -> None:
+    """Points are counted in their stead."""
+    events: list[Event] = [("train_step", None, {"loss": math.nan if at % 2 else 1.0}) for at in range(1000)]
+    assert 1 < len(codes(events)) <= 10
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_the_state_is_strict_json(code: str) -> None:
+    """Of alerts and of the watch: no infinity for what is not known yet."""
+    monitors = Monitors()
+    for event in FIRES[code]:
+        json.dumps([monitors.observe(*event), monitors.state()], allow_nan=False)
 
 
 def test_a_policy_switches_a_detector_off_and_moves_its_thresholds() -> None:

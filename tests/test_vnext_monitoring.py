@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from gradience.policy.detectors import Monitors
+from gradience.policy.replay import Replay
 from gradience.vnext import monitoring
+from gradience.vnext.signals import SealSeen
 from gradience.vnext.telemetry import TelemetryWriter
 from gradience.vnext.telemetry_reader import TelemetryReader
 from gradience.vnext.types import Alert
@@ -47,6 +49,21 @@ def test_a_replay_gives_the_very_alerts(tmp_path: Path) -> None:
     replayed = [alert for one in TelemetryReader(path) for alert in monitoring.watch(monitors, one)]
     assert {"loss_spike", "loss_nonfinite", "loss_diverged"} <= {alert["code"] for alert in replayed}
     assert recorded == replayed
+
+
+def test_what_only_the_end_tells_stands_before_it(tmp_path: Path) -> None:
+    """The end seals every line, and closes the tracked run; a replay finds the same."""
+    path = tmp_path / "run.jsonl"
+    with TelemetryWriter(path, monitors=True) as writer:
+        for step, accuracy in enumerate((0.9, 0.5), start=1):
+            writer.eval(step, split="test", metrics={"accuracy": accuracy})
+    assert [name for name, _ in events(path)] == ["eval", "eval", "alert", "run_end"]
+    reader, replay = TelemetryReader(path), Replay(detectors=Monitors)
+    (alert,) = reader.watched(replay.take).alerts
+    assert alert.code == "eval_regression"
+    assert [(one.code, one.count, one.message) for one in replay.fired] == [(alert.code, 1, alert.message)]
+    assert [mark.is_recorded for mark in replay.marks] == [True]
+    assert reader.seal() == SealSeen(line=4, lines=3, is_intact=True)
 
 
 def test_a_resumed_run_is_watched_on(tmp_path: Path) -> None:

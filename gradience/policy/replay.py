@@ -82,7 +82,9 @@ class Replay:
             self._mark(alert, is_recorded=False)
 
     def _mark(self, alert: Alert, *, is_recorded: bool) -> None:
-        """An alert that was recorded takes the place of the same one, fired just before it."""
+        """An alert that was recorded takes the place of the same one, fired just before it, or at the end after it."""
+        if not is_recorded and any((one.code, one.step) == (alert.code, alert.step) for one in self.marks):
+            return
         mark = Mark(
             step=alert.step,
             severity=alert.severity,

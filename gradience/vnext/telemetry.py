@@ -26,6 +26,7 @@ from gradience.vnext.types import Alert, ConfigSnapshot, RunEnd, RunStart, RunSt
 
 _log = logging.getLogger(__name__)
 _BOUNDARIES: Final = frozenset({RunStart.name, RunEnd.name})
+_UNWATCHED: Final = frozenset({Alert.name, RunEnd.name})  # what the end tells is said before it
 
 
 class TelemetryWriter:
@@ -154,6 +155,7 @@ class TelemetryWriter:
         """The run ended; the disk has every line of it when this returns, sealed by this one."""
         payload = {"status": given.text(status)} | ({} if reason is None else {"reason": given.text(reason)})
         with self._lock:
+            self._watch_end(payload)
             self._record(RunEnd.name, None, payload | self._seal())
 
     def log(self, event: str, step: Any = None, **fields: Any) -> None:
@@ -239,7 +241,7 @@ class TelemetryWriter:
                     self._begin()
                 if self._losing or event in _BOUNDARIES:
                     self._written(event)
-                if self._monitor is not None and event != Alert.name:
+                if self._monitor is not None and event not in _UNWATCHED:
                     self._watch(line)
         except TextViolationError:
             raise
@@ -265,6 +267,18 @@ class TelemetryWriter:
             return
         for alert in fired:
             self._record(Alert.name, event.step, dict(alert))
+
+    def _watch_end(self, payload: Mapping[str, Any]) -> None:
+        """Record what only the end can tell before it: the end seals the file and closes the tracked run."""
+        if self._monitor is None or self._silent or self._appender is None or not self._begun or self._ended:
+            return
+        try:
+            fired = list(self._monitor.observe(RunEnd.name, None, payload))
+        except Exception as error:  # noqa: BLE001 - the boundary to training, as in `_watch`
+            self._unwatch(error)
+            return
+        for alert in fired:
+            self._record(Alert.name, None, dict(alert))
 
     def _unwatch(self, error: Exception) -> None:
         self._monitor = None

@@ -33,7 +33,6 @@ from gradience.policy.rule import Match, Policy
 
 SHARE_QUIET: Final = 0.1  # of the planned run that a rule says nothing after it spoke
 QUIET: Final = 100  # steps of it, where there is no plan
-_TRAIN_WEIGHT: Final = 0.05  # of the smoothed training loss that evaluations are set beside
 
 
 class State(msgspec.Struct):
@@ -49,7 +48,10 @@ class State(msgspec.Struct):
     eval_regression: EvalRegression = msgspec.field(default_factory=EvalRegression)
     never_improved: NeverImproved = msgspec.field(default_factory=NeverImproved)
     planned: int | None = None
-    train: Level = msgspec.field(default_factory=Level)
+    train: Level = msgspec.field(default_factory=Level)  # the slow mean of the training loss
+    points: int = 0
+    last_step: int | None = None
+    reached: int | None = None  # the last step before the latest start, until the first one after it
     evaluated: dict[str, int] = {}  # the last step of each split
     quiet_until: dict[str, int] = {}  # by code and severity
 
@@ -65,9 +67,7 @@ class Monitors:
 
     def __init__(self, policy: Policy | None = None, state: Mapping[str, Any] | None = None) -> None:
         self._policy = policy or catalogue.shipped()
-        self._state = msgspec.convert(state or {}, State)
-        steps = [code for code in OVER_STEPS if self._policy.rules[code].enabled]
-        self._over_steps = [(code, getattr(self._state, code).see, self._policy.thresholds(code)) for code in steps]
+        self._take_over(msgspec.convert(state or {}, State))
 
     def state(self) -> dict[str, Any]:
         """The state as plain data, for `Monitors(policy, state)`."""
@@ -88,16 +88,21 @@ class Monitors:
 
     def _train_step(self, step: int | None, payload: Mapping[str, Any]) -> list[dict[str, Any]]:
         state, fired = self._state, []
-        point = training.point(step, payload, state.planned)
+        if state.reached is not None:
+            self._resume(step)
+        state.points += 1
+        if step is not None:
+            state.last_step = step
+        point = training.point(step, payload, state.planned, state.train)
         for code, see, limits in self._over_steps:
             match = see(point, limits)
             if match is not None:
                 fired.append((code, match))
-        if point.usable is not None:
-            state.train.take(point.usable, _TRAIN_WEIGHT)
         return self._said(step, fired) if fired else []
 
     def _evaluate(self, step: int | None, payload: Mapping[str, Any]) -> list[dict[str, Any]]:
+        if self._state.reached is not None:
+            self._resume(step)
         fired = self._broken(step, payload)
         judged = self._judged(step, payload)
         if judged is not None:
@@ -119,8 +124,31 @@ class Monitors:
         config = payload.get("config")
         planned = config.get("training") if isinstance(config, Mapping) else None
         steps = training.number(planned.get("max_steps")) if isinstance(planned, Mapping) else None
-        if steps is not None and steps > 0:
+        if steps is not None and 0 < steps < math.inf:
             self._state.planned = int(steps)
+        self._state.reached = self._state.last_step
+
+    def _resume(self, step: int | None) -> None:
+        """The first step after a start: if it was reached before, it is told anew, with all that follows it.
+
+        A loss of then is no divergence from the best one, so that the detectors over steps begin anew.
+        """
+        state, reached = self._state, self._state.reached
+        state.reached = None
+        if step is None or reached is None or step > reached:
+            return
+        fresh = State(planned=state.planned, points=state.points)
+        for name in ("overfitting", "eval_regression", "never_improved"):
+            kept = {key: best for key, best in getattr(state, name).best.items() if best.is_left(step)}
+            getattr(fresh, name).best = kept
+        fresh.overfitting.train = dict.fromkeys(fresh.overfitting.best)
+        fresh.overfitting.above = dict.fromkeys(fresh.overfitting.best, 0)
+        self._take_over(fresh)
+
+    def _take_over(self, state: State) -> None:
+        self._state = state
+        steps = [code for code in OVER_STEPS if self._is_heard(code)]
+        self._over_steps = [(code, getattr(state, code).see, self._policy.thresholds(code)) for code in steps]
 
     def _judged(self, step: int | None, payload: Mapping[str, Any]) -> Judged | None:
         """An evaluation that tells something new about a split that was held out."""
@@ -130,6 +158,7 @@ class Monitors:
         if step <= seen.get(split, -1) or (split not in seen and len(seen) >= SPLITS):
             return None
         seen[split] = step
+        self._state.last_step = max(step, self._state.last_step or 0)
         numbers = {
             name: value for name in list(metrics)[:SPLITS] if (value := training.number(metrics[name])) is not None
         }
@@ -161,11 +190,11 @@ class Monitors:
     def _alert(self, code: str, match: Match, step: int | None) -> dict[str, Any] | None:
         finding = self._policy.rules[code].finding(match)
         key, until = f"{code}/{finding.severity.value}", self._state.quiet_until
-        if step is not None and step < until.get(key, 0):
+        at = self._state.points if step is None else step
+        if at < until.get(key, 0):
             return None
-        if step is not None:
-            planned = self._state.planned
-            until[key] = step + (max(1, int(planned * SHARE_QUIET)) if planned else max(QUIET, step // 10))
+        planned = self._state.planned
+        until[key] = at + (max(1, int(planned * SHARE_QUIET)) if planned else max(QUIET, at // 10))
         state = msgspec.to_builtins(getattr(self._state, code))
         return {
             "severity": finding.severity.value,

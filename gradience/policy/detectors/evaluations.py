@@ -13,6 +13,7 @@ from gradience.evaluation import metric
 from gradience.policy.rule import Match, Thresholds
 
 TRAINED: Final = ("train", "training")
+LOSSES: Final = ("loss", "ppl", "perplexity")
 SPLITS: Final = 16  # and as many metrics of each: more are not watched
 
 
@@ -31,12 +32,18 @@ class Best(msgspec.Struct):
     """The best value of one quantity, where it was, and what came after."""
 
     first: float
+    first_step: int
     value: float
     step: int
     last: float
     last_step: int
     count: int = 1
     n: int | None = None
+
+    @classmethod
+    def of(cls, value: float, step: int) -> "Best":
+        """The first value."""
+        return cls(value, step, value, step, value, step)
 
     def take(self, value: float, step: int, *, up: bool) -> None:
         """The next value."""
@@ -45,12 +52,19 @@ class Best(msgspec.Struct):
         if value > self.value if up else value < self.value:
             self.value, self.step = value, step
 
+    def is_left(self, step: int) -> bool:
+        """Whether something is left when all from this step on is told anew; a best of then gives way to the first."""
+        if self.step >= step:
+            self.value, self.step = self.first, self.first_step
+        self.last, self.last_step = self.value, self.step
+        return self.first_step < step
+
 
 class Overfitting(msgspec.Struct):
     """The loss of a held-out split is clearly above its best, twice, while the training loss went on falling."""
 
     best: dict[str, Best] = {}
-    train: dict[str, float] = {}  # the training loss when the split was at its best
+    train: dict[str, float | None] = {}  # the training loss when the split was at its best
     above: dict[str, int] = {}
 
     def see(self, judged: Judged, limits: Thresholds) -> Match | None:
@@ -60,12 +74,13 @@ class Overfitting(msgspec.Struct):
             return None
         best = self.best.get(split)
         if best is None or loss < best.value:
-            self.best[split] = Best(loss, loss, judged.step, loss, judged.step)
-            self.train[split] = math.inf if judged.train_loss is None else judged.train_loss
+            self.best[split] = Best.of(loss, judged.step)
+            self.train[split] = judged.train_loss
             self.above[split] = 0
             return None
         rise = loss - best.value
-        falls = judged.train_loss is not None and judged.train_loss < self.train[split]
+        then, now = self.train[split], judged.train_loss
+        falls = now is not None and then is not None and now < then
         if rise <= max(limits["rise_nat"], limits["rise_share"] * abs(best.value)) or not falls:
             self.above[split] = 0
             return None
@@ -111,14 +126,16 @@ class EvalRegression(msgspec.Struct):
             if key in self.best:
                 self.best[key].take(value, judged.step, up=up)
             elif len(self.best) < SPLITS * SPLITS:
-                self.best[key] = Best(value, value, judged.step, value, judged.step)
+                self.best[key] = Best.of(value, judged.step)
             if key in self.best:
                 self.best[key].n = judged.n
         return None
 
     def end(self, limits: Thresholds) -> Match | None:
-        """The metric that fell farthest below its best, in units of what it may."""
-        drops = [(self._drop(key, best, limits), key) for key, best in self.best.items() if best.count > 1]
+        """The metric that fell farthest below its best, in units of what it may; a task's counts before a loss."""
+        tasks = {key: best for key, best in self.best.items() if key.rpartition("/")[2] not in LOSSES}
+        judged = tasks or self.best
+        drops = [(self._drop(key, best, limits), key) for key, best in judged.items() if best.count > 1]
         worst, key = max(drops, default=(0.0, ""))
         if worst <= 1.0:
             return None
@@ -146,14 +163,15 @@ class NeverImproved(msgspec.Struct):
         if judged.split in self.best:
             self.best[judged.split].take(loss, judged.step, up=False)
         else:
-            self.best[judged.split] = Best(loss, loss, judged.step, loss, judged.step)
+            self.best[judged.split] = Best.of(loss, judged.step)
         return None
 
     def end(self, limits: Thresholds) -> Match | None:
         """The first split of which it is true."""
         for split, best in self.best.items():
             fell = best.first - best.value > limits["fall_share"] * abs(best.first)
-            if best.count >= limits["evals"] and not fell:
+            is_early = best.first_step <= limits["start_share"] * best.last_step
+            if best.count >= limits["evals"] and is_early and not fell:
                 facts = {"split": split, "first": best.first, "best": best.value, "evals": best.count}
                 return Match(facts={**facts, "step": best.last_step})
         return None

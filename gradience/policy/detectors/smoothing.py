@@ -1,8 +1,11 @@
 """Running values in a few floats: levels, deviations, and counts of what holds just now."""
 
 import math
+from typing import Final
 
 import msgspec
+
+SLOW: Final = 0.05  # of a new number in a slow mean, which follows within twenty
 
 
 class Level(msgspec.Struct):
@@ -12,8 +15,9 @@ class Level(msgspec.Struct):
 
     def take(self, x: float, weight: float) -> float:
         """The level with `x` in it."""
-        self.value = x if self.value is None else self.value + weight * (x - self.value)
-        return self.value
+        before = self.value
+        self.value = level = x if before is None else before + weight * (x - before)
+        return level
 
 
 class Spread(msgspec.Struct):
@@ -34,9 +38,13 @@ class Spread(msgspec.Struct):
             self.level = x
             return 0.0
         level, share = self.level, 1.0 / self.points
-        scale = max(1.25 * self.deviation, floor * abs(level), 1e-12)
-        score = (x - level) / scale
-        off = x - level if -edge <= score <= edge else math.copysign(edge * scale, score)
+        scale, least = 1.25 * self.deviation, floor * abs(level) + 1e-12
+        if scale < least:
+            scale = least
+        off = x - level
+        score = off / scale
+        if not -edge <= score <= edge:
+            off = math.copysign(edge * scale, score)
         part = weight if weight > share else share
         self.deviation += part * (abs(off) - self.deviation)
         self.level = level + part * off

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from gradience.policy.detectors.smoothing import Level, Spread
+from gradience.policy.detectors.smoothing import SLOW, Level, Spread
 from gradience.policy.rule import Match, Thresholds
 from gradience.vnext.types import Severity
 
@@ -18,13 +18,15 @@ from gradience.vnext.types import Severity
 class Point(msgspec.Struct, gc=False):
     """What a step says; None for what it does not.
 
-    `usable` is the loss where it can be reckoned with: finite, and not the 0 that some trainers write for NaN.
+    `usable` is the loss where it can be reckoned with: finite, and not the 0 that some trainers write for NaN; `slow`
+    is its slow mean.
     `planned` is how many steps the run is to take, where it says.
     """
 
     step: int | None
     loss: float | None
     usable: float | None
+    slow: float
     lr: float | None
     grad_norm: float | None
     planned: int | None
@@ -33,7 +35,8 @@ class Point(msgspec.Struct, gc=False):
 class LossNonfinite(msgspec.Struct):
     """A loss or a gradient norm that is no finite number, or a loss of exactly zero for several steps.
 
-    Trainers that hide NaN from their log write 0 instead.
+    Trainers that hide NaN from their log write 0 instead. A positive gradient norm says that a 0 is real: rewards may
+    balance, and logs are rounded.
     """
 
     holds: bool = False
@@ -45,7 +48,8 @@ class LossNonfinite(msgspec.Struct):
         if point.usable is not None and (norm is None or math.isfinite(norm)):  # nearly always
             self.holds, self.zeros = False, 0
             return None
-        self.zeros = self.zeros + 1 if loss == 0.0 else 0
+        is_hidden = loss == 0.0 and not (norm is not None and 0.0 < norm < math.inf)
+        self.zeros = self.zeros + 1 if is_hidden else 0
         name, value = "train_step/loss", loss
         if loss is None or math.isfinite(loss):
             name, value = "train_step/grad_norm", norm
@@ -59,11 +63,10 @@ class LossNonfinite(msgspec.Struct):
 class LossDiverged(msgspec.Struct):
     """The fast mean of the loss lies clearly above the best slow one, and stays there."""
 
-    fast: Level = msgspec.field(default_factory=Level)
-    slow: Level = msgspec.field(default_factory=Level)
+    fast: float | None = None
     points: int = 0
     above: int = 0
-    best: float = math.inf
+    best: float | None = None
     since: int | None = None
 
     def see(self, point: Point, limits: Thresholds) -> Match | None:
@@ -72,14 +75,19 @@ class LossDiverged(msgspec.Struct):
         if loss is None:
             return None
         self.points += 1
-        fast = self.fast.take(loss, limits["fast_weight"])
-        slow = self.slow.take(loss, limits["slow_weight"])
+        before = self.fast
+        self.fast = fast = loss if before is None else before + limits["fast_weight"] * (loss - before)
         if self.points < limits["warm_up"]:
             return None
-        self.best = min(self.best, slow)
-        rise = fast - self.best
-        bar = max(limits["rise_nat"], limits["rise_share"] * abs(self.best))
-        if rise <= bar or loss - self.best <= bar / 2:  # a single spike echoes in the fast mean
+        best = self.best
+        if best is None or point.slow < best:
+            self.best = best = point.slow
+        rise = fast - best
+        if rise <= limits["rise_nat"]:
+            self.above = 0
+            return None
+        bar = max(limits["rise_nat"], limits["rise_share"] * abs(best))
+        if rise <= bar or loss - best <= bar / 2:  # a single spike echoes in the fast mean
             self.above = 0
             return None
         self.above += 1
@@ -87,7 +95,7 @@ class LossDiverged(msgspec.Struct):
             self.since = point.step
         if self.above != limits["points"]:
             return None
-        return Match(facts={"rise": rise, "best": self.best, "loss": fast, "step": self.since})
+        return Match(facts={"rise": rise, "best": best, "loss": fast, "step": self.since})
 
 
 class LossSpike(msgspec.Struct):
@@ -140,7 +148,6 @@ class LossPlateau(msgspec.Struct):
     It looks at a few marks, evenly spaced over the plan. Without a plan or a learning rate it says nothing.
     """
 
-    slow: Level = msgspec.field(default_factory=Level)
     marks: list[float] = msgspec.field(default_factory=list)  # the slow mean at the last marks
     next_mark: int = 0
     peak_lr: float = 0.0
@@ -148,44 +155,48 @@ class LossPlateau(msgspec.Struct):
 
     def see(self, point: Point, limits: Thresholds) -> Match | None:
         """Take the next step."""
-        loss, lr, step = point.usable, point.lr, point.step
-        if loss is None:
+        lr, step = point.lr, point.step
+        if point.planned is None or lr is None or step is None or point.usable is None or not math.isfinite(lr):
             return None
-        slow = self.slow.take(loss, limits["slow_weight"])
-        if point.planned is None or lr is None or step is None or not math.isfinite(lr):
-            return None
-        self.peak_lr = max(self.peak_lr, lr)
+        if lr > self.peak_lr:
+            self.peak_lr = lr
         if step < self.next_mark:
             return None
         apart = max(1, int(point.planned * limits["window_share"] / limits["marks"]))
         self.next_mark = step + apart
-        self.marks = [*self.marks[-int(limits["marks"]) :], slow]
+        self.marks = [*self.marks[-int(limits["marks"]) :], point.slow]
         return self._judged(step, lr, limits)
 
     def _judged(self, step: int, lr: float, limits: Thresholds) -> Match | None:
         first, last = self.marks[0], self.marks[-1]
         is_whole = len(self.marks) > limits["marks"]
-        is_flat = is_whole and first - last < limits["fall_share"] * abs(first)
+        fall = first - last
+        is_flat = is_whole and -limits["rise_share"] * abs(first) < fall < limits["fall_share"] * abs(first)
         holds = is_flat and lr >= limits["lr_share"] * self.peak_lr
         began, self.holds = holds and not self.holds, holds
         return Match(facts={"step": step, "loss": last, "before": first, "lr": lr}) if began else None
 
 
-def point(step: int | None, payload: Mapping[str, Any], planned: int | None) -> Point:
-    """A step as the detectors see it; of several learning rates the largest counts."""
+def point(step: int | None, payload: Mapping[str, Any], planned: int | None, slow: Level) -> Point:
+    """A step as the detectors see it; of several learning rates the largest counts. `slow` takes the loss."""
     get = payload.get
     loss, lr, norm = get("loss"), get("lr"), get("grad_norm")
     if type(lr) is list:
         lr = max((one for one in map(number, lr) if one is not None), default=None)
     loss, lr, norm = number(loss), number(lr), number(norm)
-    return Point(step, loss, loss if loss and -math.inf < loss < math.inf else None, lr, norm, planned)
+    usable = loss if loss and -math.inf < loss < math.inf else None
+    level = slow.value or 0.0 if usable is None else slow.take(usable, SLOW)
+    return Point(step, loss, usable, level, lr, norm, planned)
 
 
 def number(value: Any) -> float | None:
     """A number as a float; None for anything else."""
     if type(value) is float:
         return value
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    try:
+        return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    except OverflowError:  # an integer beyond every float
+        return math.inf if value > 0 else -math.inf
 
 
 def word(value: float | None) -> str:
