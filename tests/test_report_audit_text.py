@@ -24,6 +24,15 @@ def test_the_verdict_stands_before_the_numbers(make_record: MakeRecord) -> None:
     assert text.index("verdict") < text.index("over_provisioned") < text.index("Candidate ranks")
 
 
+def test_how_the_test_went_stands_under_the_suggestion(make_record: MakeRecord) -> None:
+    """Where there was one."""
+    record = make_record({"0.q_proj": AMPLE})
+    advice = advise(record)
+    tested = audit_text.render(record, msgspec.structs.replace(advice, verified="pass"))
+    assert "  verified    pass: a compressed form of this adapter was as good" in click.unstyle(tested).splitlines()
+    assert "verified" not in click.unstyle(audit_text.render(record, advice)).partition("over_provisioned")[0]
+
+
 def test_the_suggested_candidate_is_marked(make_record: MakeRecord) -> None:
     """Each candidate with energy, errors, parameters and size; the suggested one has a mark."""
     rows = [line.split() for line in _text(make_record({"0.q_proj": AMPLE})).splitlines()]

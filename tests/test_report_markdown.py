@@ -28,6 +28,13 @@ def test_the_first_line_is_the_verdict(make_record: MakeRecord) -> None:
     assert note.splitlines()[0] == "**Verdict: review** (medium confidence): a smaller rank is worth testing."
 
 
+def test_how_the_test_went_stands_in_the_first_line(make_record: MakeRecord) -> None:
+    """Where there was one."""
+    metrics, advice = _payloads(make_record({"0.q_proj": AMPLE}))
+    first = audit_note(metrics, {**advice, "verified": "fail"}).splitlines()[0]
+    assert first.endswith("is worth testing. Verified: fail; a compressed form of this adapter was worse.")
+
+
 def test_a_finding_comes_with_its_test_and_limits(make_record: MakeRecord) -> None:
     """The note alone lets a reader act."""
     note = audit_note(*_payloads(make_record({"0.q_proj": AMPLE})))

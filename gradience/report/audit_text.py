@@ -22,6 +22,10 @@ VERDICTS: Final[dict[Verdict, str]] = {
     "abstain": "rank advice is withheld",
     "error": "this adapter cannot be used as it is",
 }
+VERIFIED: Final = {  # by `gradience verify`; no line where it was not tried
+    "pass": "a compressed form of this adapter was as good",
+    "fail": "a compressed form of this adapter was worse",
+}
 COLOURS: Final[dict[Verdict, str]] = {
     "ok": "green",
     "review": "yellow",
@@ -88,6 +92,11 @@ def _header(record: AuditRecord, advice: Advice) -> list[str]:
         *labelled("adapter", _adapter(record.adapter, record.summary)),
         *(labelled("base", record.adapter.base_model) if record.adapter.base_model else []),
         *labelled("suggestion", _suggestion(advice)),
+        *(
+            labelled("verified", f"{advice.verified}: {VERIFIED[advice.verified]}")
+            if advice.verified in VERIFIED
+            else []
+        ),
     ]
 
 

@@ -15,7 +15,7 @@ from gradience.audit.record import AuditRecord, AuditSummary, BaseRelative, Grou
 from gradience.errors import InputError
 from gradience.policy import ranks
 from gradience.policy.rule import confidence_word
-from gradience.report.audit_text import VERDICTS
+from gradience.report.audit_text import VERDICTS, VERIFIED
 from gradience.report.numbers import count, fixed, megabytes, number, percent
 from gradience.report.plain import plain
 from gradience.vnext.types import Recommendation
@@ -46,7 +46,10 @@ def _verdict(advice: Mapping[str, Any]) -> str:
         return ""
     meaning = next((text for known, text in VERDICTS.items() if known == verdict), "")
     confidence = escaped(advice.get("confidence", "unknown"))
-    return f"**Verdict: {escaped(verdict)}** ({confidence} confidence){': ' * bool(meaning)}{meaning}."
+    tested = next(
+        (f" Verified: {known}; {text}." for known, text in VERIFIED.items() if known == advice.get("verified")), ""
+    )
+    return f"**Verdict: {escaped(verdict)}** ({confidence} confidence){': ' * bool(meaning)}{meaning}.{tested}"
 
 
 def _findings(advice: Mapping[str, Any]) -> list[Recommendation]:
