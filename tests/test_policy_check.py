@@ -9,12 +9,7 @@ from gradience.policy.check_rules import RULES
 from gradience.policy.rule import TEXT_LIMIT, codes
 from gradience.settings.snapshot import snapshot
 from gradience.vnext.types import ConfigSnapshot
-
-SOUND = {
-    "lr": 2e-4, "r": 16, "lora_alpha": 32, "target_modules": "all-linear", "weight_decay": 0.01, "num_train_epochs": 2,
-    "per_device_train_batch_size": 8, "eval_strategy": "steps", "load_best_model_at_end": True,
-    "logging_nan_inf_filter": False, "model_name": "org/model-8B",
-}  # fmt: skip
+from tests.policy_cases.inputs import SETTINGS
 
 CASES: list[tuple[str, dict[str, Any]]] = [
     ("lr_not_positive", {"lr": 0.0}),
@@ -46,11 +41,13 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("last_not_best", {"load_best_model_at_end": False}),
     ("nan_hidden", {"logging_nan_inf_filter": True}),
     ("quantized_base", {"load_in_4bit": True}),
+    ("adapter_low_precision", {"lr": 2.5e-5, "bf16": "full"}),
+    ("adapter_low_precision", {"lr": 3e-6, "rl": "dpo", "dtype": "torch.float16", "autocast_adapter_dtype": False}),
 ]
 
 
 def _codes(**changed: Any) -> list[str]:
-    return [finding.action for finding in check(snapshot({**SOUND, **changed}))]
+    return [finding.action for finding in check(snapshot({**SETTINGS, **changed}))]
 
 
 def test_sound_settings_give_no_finding() -> None:
@@ -86,6 +83,8 @@ def test_every_rule_is_shown_to_fire() -> None:
         {"max_steps": 100_000},
         {"num_train_epochs": 3},
         {"eval_strategy": None},
+        {"lr": 2e-5, "bf16": True},
+        {"lr": 2e-5, "dtype": "float16", "autocast_adapter_dtype": False},
     ],
 )
 def test_settings_at_the_edge_or_not_known_give_no_finding(changed: dict[str, Any]) -> None:
@@ -102,18 +101,18 @@ def test_what_cannot_train_is_an_error_in_every_profile(profile: str) -> None:
 
 def test_very_many_epochs_are_a_warning() -> None:
     """Info above three, warning above ten."""
-    found = [check(snapshot({**SOUND, "num_train_epochs": epochs}))[0] for epochs in (4, 11)]
+    found = [check(snapshot({**SETTINGS, "num_train_epochs": epochs}))[0] for epochs in (4, 11)]
     assert [finding.severity.value for finding in found] == ["info", "warning"]
 
 
 def test_the_three_worst_are_shown() -> None:
     """Errors before warnings before hints."""
-    found = check(snapshot({**SOUND, "lr": 2e-3, "weight_decay": -1, "eval_strategy": "no", "num_train_epochs": 5}))
+    found = check(snapshot({**SETTINGS, "lr": 2e-3, "weight_decay": -1, "eval_strategy": "no", "num_train_epochs": 5}))
     assert [finding.action for finding in worst(found)] == ["fix_weight_decay", "no_eval_split", "lr_high_for_lora"]
 
 
 @pytest.mark.parametrize(("code", "changed"), CASES)
 def test_every_text_of_a_finding_fits_the_recorder(code: str, changed: dict[str, Any]) -> None:
     """Findings may be recorded, so no text reaches the length at which it would be redacted."""
-    (finding,) = [one for one in check(snapshot({**SOUND, **changed})) if one.action == code]
+    (finding,) = [one for one in check(snapshot({**SETTINGS, **changed})) if one.action == code]
     assert max(len(text) for text in msgspec.to_builtins(finding).values() if isinstance(text, str)) < TEXT_LIMIT

@@ -8,14 +8,11 @@ from gradience.policy import catalogue, monitor
 from gradience.policy.rule import TEXT_LIMIT, codes
 from gradience.vnext.signals import AlertSeen, NonfiniteSeen, SealSeen, SignalSnapshot
 from gradience.vnext.types import ConfigSnapshot, OptimizerConfigSnapshot, Severity
-
-WELL = SignalSnapshot(
-    run_id="a", status="ok", ended=True, last_step=9, counts={"train_step": 9}, gap=1.2, gap_source="ppl"
-)
+from tests.policy_cases.inputs import RUN
 
 
 def _seen(**changed: Any) -> SignalSnapshot:
-    return msgspec.structs.replace(WELL, **changed)
+    return msgspec.structs.replace(RUN, **changed)
 
 
 def _nan(name: str, line: int = 3) -> NonfiniteSeen:
@@ -37,7 +34,7 @@ CASES = [
 
 def test_a_run_that_went_well_gives_no_finding() -> None:
     """Ended ok, finite numbers, a small gap."""
-    assert monitor.monitor(WELL) == []
+    assert monitor.monitor(RUN) == []
 
 
 @pytest.mark.parametrize(("code", "changed", "severity"), CASES)

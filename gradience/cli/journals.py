@@ -10,6 +10,7 @@ import msgspec
 from gradience.errors import InputError, TelemetryError
 from gradience.evaluation import verification
 from gradience.evaluation.verification import Verification
+from gradience.policy import check_rules
 from gradience.vnext import runs
 from gradience.vnext.telemetry_reader import TelemetryReader
 
@@ -26,9 +27,10 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Known(msgspec.Struct, frozen=True, kw_only=True):
-    """What the run says that bears on an adapter: how many steps it was to take, and the latest verification."""
+    """What the run says that bears on an adapter: steps planned, tokens to learn from, and the latest verification."""
 
     planned_steps: int | None = None
+    completion_tokens: int | None = None
     verification: Verification | None = None
 
     def verified(self, fingerprint: str | None) -> str:
@@ -98,6 +100,7 @@ def known(journal: Journal | None) -> Known:
     seen = TelemetryReader(journal.path, run_id=journal.run_id).summarize()
     return Known(
         planned_steps=seen.config.training.max_steps if seen.config else None,
+        completion_tokens=check_rules.completion_tokens(seen.config) if seen.config else None,
         verification=verification.read(seen.verification),
     )
 

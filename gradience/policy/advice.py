@@ -42,11 +42,19 @@ class Advice(msgspec.Struct, frozen=True, kw_only=True):
     audit_version: int = AUDIT_VERSION
 
 
-def advise(record: AuditRecord, *, planned_steps: int | None = None, policy: Policy | None = None) -> Advice:
-    """Advise on an audit; `planned_steps` of its run, where known, lets an early checkpoint be recognised."""
+def advise(
+    record: AuditRecord,
+    *,
+    planned_steps: int | None = None,
+    completion_tokens: int | None = None,
+    policy: Policy | None = None,
+) -> Advice:
+    """Advise on an audit; of its run, where known, the planned steps and the tokens that it learns from."""
     policy = policy or catalogue.shipped()
     suggestion = ranks.suggest(record, policy.thresholds(ranks.CODE))
-    case = AuditCase(record=record, suggestion=suggestion, planned_steps=planned_steps)
+    case = AuditCase(
+        record=record, suggestion=suggestion, planned_steps=planned_steps, completion_tokens=completion_tokens
+    )
     found = policy.findings(GATES, case) or policy.findings(RULES, case)
     doing = _suggestion(found)
     compresses = doing == "compress"

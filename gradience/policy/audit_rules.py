@@ -12,8 +12,9 @@ from typing import Final
 import msgspec
 
 from gradience.audit.record import AuditRecord, ModuleAudit
-from gradience.policy import ranks
+from gradience.policy import allocation, module_ranks, ranks
 from gradience.policy.rule import Finder, Match, Thresholds
+from gradience.vnext.types import Severity
 
 PLAIN_INITS: Final = frozenset({"true", "gaussian", "eva", "orthogonal", "mica"})  # their B @ A starts at zero
 NAMES_SHOWN: Final = 10
@@ -25,6 +26,7 @@ class AuditCase(msgspec.Struct, frozen=True, kw_only=True):
     record: AuditRecord
     suggestion: ranks.RankSuggestion
     planned_steps: int | None = None
+    completion_tokens: int | None = None
 
 
 def adapter_untrained(case: AuditCase, _: Thresholds) -> Match | None:
@@ -95,6 +97,42 @@ def energy_concentrated(case: AuditCase, limits: Thresholds) -> Match | None:
     return Match(facts=facts, scope="layers")
 
 
+def uneven_rank_use(case: AuditCase, limits: Thresholds) -> Match | None:
+    """Ranks of their own keep the energy with clearly fewer parameters than the least rank for all that keeps it."""
+    items, level = module_ranks.items(case.record), case.record.energy_level
+    if not all(item.energies for item in items):
+        return None
+    given, uniform = allocation.pooled(items, level), allocation.uniform(items, level)
+    saved = 1.0 - allocation.price(items, given) / allocation.price(items, [uniform] * len(items))
+    if saved < limits["saved_share_min"]:
+        return None
+    names = sorted(zip(given, module_ranks.grouped(case.record), strict=True), reverse=True)[:NAMES_SHOWN]
+    facts = {"uniform_rank": uniform, "least": min(given), "most": max(given), "saved_share": saved}
+    return Match(facts={**facts, "energy_level": level, "names": [name for _, name in names]}, scope="modules")
+
+
+def capacity_low(case: AuditCase, limits: Thresholds) -> Match | None:
+    """Fewer parameters than tokens that were learned from, where the run's configuration counts those."""
+    tokens, params = case.completion_tokens, case.record.summary.total_lora_params
+    if tokens is None or params >= limits["params_per_token_min"] * tokens:
+        return None
+    return Match(facts={"params": params, "tokens": tokens})
+
+
+def update_dominant(case: AuditCase, limits: Thresholds) -> Match | None:
+    """Updates that reach a share of their base weights' spectral norm, among modules that carry energy."""
+    least = limits["even_share_min"] / len(case.record.modules)
+    found = [(module.udr or 0.0, module.name) for module in case.record.modules if module.energy_share >= least]
+    large = sorted((pair for pair in found if pair[0] >= limits["udr_info"]), reverse=True)
+    if not large:
+        return None
+    udr, first = large[0]
+    bars = {Severity.ERROR: limits["udr_error"], Severity.WARNING: limits["udr_warning"]}
+    severity = next((severity for severity, bar in bars.items() if udr >= bar), Severity.INFO)
+    facts = {"udr": udr, "first": first, "count": len(large), "names": [name for _, name in large[:NAMES_SHOWN]]}
+    return Match(facts=facts, severity=severity, scope="modules")
+
+
 def _init_reason(case: AuditCase) -> str | None:
     init = str(case.record.adapter.init_lora_weights).lower()
     if init in PLAIN_INITS or case.record.adapter.initial is not None:
@@ -154,4 +192,7 @@ RULES: Final[tuple[Finder[AuditCase], ...]] = (
     rank1_dominated,
     dead_modules,
     energy_concentrated,
+    uneven_rank_use,
+    capacity_low,
+    update_dominant,
 )

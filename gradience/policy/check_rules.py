@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -60,6 +60,12 @@ def case(config: ConfigSnapshot) -> CheckCase:
     extras = config.training.extras
     said = [config.extras.get("task"), *(extras.get(key) for key in ("task", "rl", "stage", "trainer", "objective"))]
     return CheckCase(config=config, objective=task.objective(said), model_size_b=_billions(config.model_name))
+
+
+def completion_tokens(config: ConfigSnapshot) -> int | None:
+    """The tokens that a supervised run learns from, where its training settings count them."""
+    tokens = config.training.extras.get("completion_tokens")
+    return tokens if isinstance(tokens, int) and tokens > 0 and case(config).objective == "sft" else None
 
 
 def lr_not_positive(case: CheckCase, _: Thresholds) -> Match | None:
@@ -193,6 +199,25 @@ def quantized_base(case: CheckCase, _: Thresholds) -> Match | None:
     return Match(facts={"flag": flags[0]}) if flags else None
 
 
+def adapter_low_precision(case: CheckCase, limits: Thresholds) -> Match | None:
+    """The adapter's own weights are kept in 16 bit, and a step is below half the spacing of typical ones."""
+    dtype = _adapter_dtype(case)
+    if dtype is None or case.lr is None or case.lr >= limits[f"{dtype}_lr"]:
+        return None
+    return Match(facts={"dtype": dtype, "lr": case.lr, "bar": limits[f"{dtype}_lr"]})
+
+
+def _adapter_dtype(case: CheckCase) -> Literal["bfloat16", "float16"] | None:
+    """Where the settings say that the adapter is not kept in fp32, as PEFT does unless it is told otherwise."""
+    said = case.training
+    if said.get("pure_bf16") is True or str(said.get("bf16")).lower() == "full":  # LLaMA-Factory, axolotl
+        return "bfloat16"
+    if said.get("autocast_adapter_dtype") is not False:
+        return None
+    dtype = str(case.config.training.dtype).lower().rpartition(".")[2]
+    return "bfloat16" if dtype in ("bfloat16", "bf16") else "float16" if dtype in ("float16", "fp16", "half") else None
+
+
 def _evaluates(case: CheckCase) -> bool | None:
     """True or False where the settings say so, None where they are silent."""
     strategy = case.training.get("eval_strategy")
@@ -228,4 +253,5 @@ RULES: Final[tuple[Finder[CheckCase], ...]] = (
     last_not_best,
     nan_hidden,
     quantized_base,
+    adapter_low_precision,
 )
