@@ -179,3 +179,12 @@ def test_experts_whose_factors_were_not_gathered_are_refused(tmp_path: Path, sid
             {f"{stem}.lora_{one}.weight": shape for one, shape in shapes.items()},
             target_parameters=["experts.down_proj"],
         )
+
+
+def test_an_adapter_that_cannot_be_audited_alone_says_what_it_is(tmp_path: Path) -> None:
+    """Its rank, step and hash are all that an evaluation needs to know."""
+    with pytest.raises(AdapterError):
+        load(tmp_path, init_lora_weights="pissa")
+    found = adapter.identify(tmp_path)
+    assert (found.r, found.init_lora_weights) == (8, "pissa")
+    assert (found.fingerprint or "").startswith("blake3:")

@@ -64,10 +64,14 @@ def test_single_answers_are_read_where_they_make_up_the_metric(folder: Path) -> 
     assert found["arc_easy/acc_norm,none"].examples is None
 
 
-def test_results_come_before_other_files_with_numbers(folder: Path) -> None:
-    """Configurations and tokenizers that were written later, for instance."""
-    (folder / "tokenizer_config.json").write_text('{"model_max_length": 512}')
+def test_results_come_before_other_files_with_numbers(folder: Path, tmp_path: Path) -> None:
+    """Whatever was written later; configurations and tokenizers are no results at all."""
+    (folder / "times.json").write_text('{"seconds": 512}')
     assert "arc_easy/acc,none" in outputs.written(folder)
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "tokenizer_config.json").write_text('{"model_max_length": 512}')
+    assert outputs.written(other) == {}
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,9 @@ Stamps: TypeAlias = Mapping[Path, tuple[int, int, int]]
 LARGEST: Final = 256 << 20  # bytes of a result file
 _SAMPLES: Final = "samples_*.jsonl"
 _NAMED: Final = re.compile(r"result|metric|eval|score|\.jsonl$")
+_SETTINGS: Final = re.compile(
+    r"config|tokenizer|tokens_map|vocab|trainer_state|\.index\.json$"
+)  # of models and trainers
 _NOTHING: Final[Stamps] = {}
 
 
@@ -48,7 +51,8 @@ def written(place: Path, before: Stamps = _NOTHING) -> Measures:
 def _candidates(place: Path) -> list[Path]:
     if place.is_file():
         return [place]
-    return [path for path in place.rglob("*.json*") if path.is_file() and not path.match(_SAMPLES)]
+    found = (path for path in place.rglob("*.json*") if path.is_file() and not path.match(_SAMPLES))
+    return [path for path in found if _NAMED.search(path.name) or not _SETTINGS.search(path.name)]
 
 
 def _stamp(path: Path) -> tuple[int, int, int]:
@@ -58,7 +62,7 @@ def _stamp(path: Path) -> tuple[int, int, int]:
 
 
 def _promise(path: Path) -> tuple[bool, float, str]:
-    """What is named as a result comes before configurations and tokenizers, which hold numbers too; then the newest."""
+    """What is named as a result comes first, then the newest."""
     return bool(_NAMED.search(path.name)), path.stat().st_mtime, path.name
 
 
