@@ -182,6 +182,22 @@ def test_the_audit_of_a_run_has_its_section(tmp_path: Path, make_record: Callabl
     assert "Audit of the adapter" not in other.text
 
 
+def test_a_verification_has_its_section(tmp_path: Path) -> None:
+    """Both numbers and the verdict."""
+    sides = {
+        name: {"peft_dir": place, "r": r, "fingerprint": None, "step": None}
+        for name, place, r in (("adapter", "a", 16), ("compressed_adapter", "b", 4))
+    }
+    told = {"verified": "pass", "metric": "accuracy", "higher_is_better": True, "original": 0.9, "compressed": 0.89}
+    told |= {"delta": -0.01, "standard_error": None, "standard_error_from": "none", "tolerance": 0.02, "repeats": 1}
+    told |= {"tolerance_stated": True, "n": None, "original_values": [0.9], "compressed_values": [0.89], "seeds": [0]}
+    told |= {"original_seconds": 1.0, "compressed_seconds": 1.0, "command": "x", **sides}
+    report = _report(tmp_path / "a.jsonl", lambda writer: writer.metrics(5, kind="verification", metrics=told))
+    text = Page(report).text
+    assert "Verification of the compressed adapter" in text
+    assert "0.89  r=4 b" in text
+
+
 @pytest.mark.parametrize("status", ["ok", "error"])
 def test_a_run_without_a_number_has_a_report(tmp_path: Path, status: str) -> None:
     """No chart, but what is known."""

@@ -25,15 +25,19 @@ def render(found: Verification, findings: Sequence[Recommendation]) -> str:
 
 def rows(found: Verification) -> list[str]:
     """The numbers, a line each."""
-    sides = {
+    lines = [line for label, text in facts(found).items() for line in labelled(label, text)]
+    return [*lines, f"  {'verdict':<12}{outcome(found)}"]
+
+
+def facts(found: Verification) -> dict[str, str]:
+    """The same in words, by what each is."""
+    return {
         "original": f"{number(found.original)}  {_adapter(found.adapter)}, {duration(found.original_seconds)}",
         "compressed": f"{number(found.compressed)}  {_adapter(found.compressed_adapter)}, "
         f"{duration(found.compressed_seconds)}",
         "difference": f"{found.delta:+.3g}{_noise(found)}",
         "tolerance": f"{number(found.tolerance)} ({_tolerance(found)})",
     }
-    lines = [line for label, text in sides.items() for line in labelled(label, text)]
-    return [*lines, f"  {'verdict':<12}{outcome(found)}"]
 
 
 def outcome(found: Verification) -> str:

@@ -7,10 +7,11 @@ from typing import Any, Final
 
 from gradience import __version__
 from gradience.curves.curve import Curve
+from gradience.evaluation import verification
 from gradience.policy import monitor
 from gradience.policy.replay import Mark
 from gradience.policy.rule import confidence_word, ordered
-from gradience.report import runs
+from gradience.report import runs, verification_text
 from gradience.report.html import audit_section, course_charts, rendering
 from gradience.report.html.page import Finding, Page, Pair, Table
 from gradience.report.numbers import MISSING, count, duration, number
@@ -24,7 +25,7 @@ TEXT_SHOWN: Final = 400  # characters of a value
 ALERTS_SHOWN: Final = 50
 READING: Final = (
     "Lines of training loss and gradient norm are exponentially weighted means (weight 0.05 for each logged point); "
-    "behind them stand the logged points, or the band that holds all of them. Dashed lines stand where an alert fired."
+    "behind them stand the logged points, or the band that holds all of them. A mark stands where an alert fired."
 )
 _KINDS: Final = {"ok": "ok", "error": "error", "aborted": "warning"}
 
@@ -52,6 +53,7 @@ def page(
         _evaluations(seen, runs.best_evals(curves)),
         _alerts(marks),
         audit_section.table(seen),
+        _verification(seen),
         _settings(seen),
         _environment(seen),
         _events(seen),
@@ -141,6 +143,14 @@ def _alerts(marks: Sequence[Mark]) -> Table | None:
     header = ("step", "severity", "code", "message")
     rest = f"And {more} more." if more else ""
     return Table(title="Alerts", header=header, rows=rows, more=rest, is_wide=True) if rows else None
+
+
+def _verification(seen: SignalSnapshot) -> Table | None:
+    found = verification.read(seen.verification)
+    if found is None:
+        return None
+    facts = {"metric": found.metric, **verification_text.facts(found), "verdict": found.verified}
+    return Table(title="Verification of the compressed adapter", rows=list(facts.items()), is_wide=True)
 
 
 def _settings(seen: SignalSnapshot) -> Table | None:
