@@ -13,6 +13,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from gradience.policy.detectors import Monitors
+from gradience.policy.replay import Replay
 from gradience.vnext import codec
 from gradience.vnext.telemetry import TelemetryWriter
 from gradience.vnext.telemetry_reader import TelemetryReader
@@ -87,13 +89,20 @@ def compare_read(folder: Path, events: int, rounds: int) -> bool:
         "json.loads per line": by_json,
         "iterating TelemetryReader": iterate,
         "TelemetryReader.validate, summary included": validate,
+        "summary and curves": lambda: replay(path, None),
+        "summary, curves and detectors, as in monitor": lambda: replay(path, Monitors),
     }
     times = interleaved(methods, rounds, time.process_time)
     print(f"reading {events} events, {path.stat().st_size / 2**20:.0f} MiB; CPU, median of {rounds} interleaved rounds")
     for name, taken in times.items():
         print(f"  {name:<44}{taken:8.2f} s{taken / events * 1e6:8.2f} us per event")
-    slowest = max(taken for name, taken in times.items() if name != "json.loads per line")
+    slowest = max(taken for name, taken in times.items() if name.startswith(("iterating", "TelemetryReader")))
     return told("times as fast as json.loads", times["json.loads per line"] / slowest, READ_BAR, "x", is_floor=True)
+
+
+def replay(path: Path, detectors: Callable[[], Monitors] | None) -> None:
+    """What `gradience monitor` reads a run with."""
+    TelemetryReader(path).watched(Replay(detectors=detectors).take)
 
 
 def interleaved(methods: dict[str, Callable[[], None]], rounds: int, clock: Callable[[], float]) -> dict[str, float]:
