@@ -6,6 +6,7 @@
     │   │   └── ReplacedError    ... that is not the one of before: deliver from its start, if that is meant
     │   │       └── ChangedError     ... by itself: its recorder may make it whole again
     │   ├── AdapterError         ... it is an adapter
+    │   │   └── NonfiniteError       ... with NaN or infinity in it, which is a finding too
     │   └── ConfigError          ... it is a list of sinks: with every mistake in it, a line each
     ├── TextViolationError       a long text met on_text_violation="raise" (also a ValueError)
     ├── ExtraMissingError        an optional library is not installed; the message is the install line
@@ -40,6 +41,14 @@ class ChangedError(ReplacedError):
 
 class AdapterError(InputError):
     """An adapter that cannot be read, or whose update is not known to be what its factors say."""
+
+
+class NonfiniteError(AdapterError):
+    """An adapter of `modules` modules, with NaN or infinity in those that are named."""
+
+    def __init__(self, message: str, names: tuple[str, ...], modules: int) -> None:
+        self.names, self.modules = names, modules
+        super().__init__(message)
 
 
 class ConfigError(InputError):

@@ -1,4 +1,5 @@
 import json
+import math
 import os
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from click.testing import CliRunner, Result
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from gradience.cli.main import group
 from gradience.vnext.telemetry import TelemetryWriter
@@ -357,3 +358,17 @@ def test_without_a_journal_one_is_made_beside_the_adapter(site: Path, adapter: P
     assert (document["journal"], document["added"]) == (str(adapter / "run.jsonl"), True)
     assert document["trackers"][0]["up_to_date"] is True
     assert _tracker_events(tracker) == ["run_start", "metrics", "recommendation", "run_end"]
+
+
+def test_an_adapter_that_is_not_finite_is_an_alert_on_its_run(adapter: Path, run: Path) -> None:
+    """Once, though nothing can be measured and the command fails; monitor can be asked for it."""
+    weights = adapter / "adapter_model.safetensors"
+    tensors = load_file(weights)
+    save_file({name: tensor * math.nan for name, tensor in tensors.items()}, weights)
+    for _ in range(2):
+        result = _audit(adapter, "--append", run)
+        assert (result.exit_code, "NaN or infinity in 4 of 4 modules" in result.stderr) == (1, True)
+    (alert,) = [line for line in map(json.loads, run.read_text().splitlines()) if line["event"] == "alert"]
+    assert (alert["code"], alert["severity"], alert["step"]) == ("adapter_nonfinite", "error", 30)
+    assert alert["context"]["count"] == 4
+    assert CliRunner().invoke(group, ["monitor", str(run), "--fail-on", "adapter_nonfinite"]).exit_code == 3

@@ -18,6 +18,7 @@ from gradience.vnext.types import Severity
 ROOT = Path(__file__).parents[1]
 FINDERS = [
     *codes(check_rules.RULES),
+    *codes(audit_rules.UNMEASURED),
     *codes(audit_rules.GATES),
     *codes(audit_rules.RULES),
     *codes(monitor.RULES),

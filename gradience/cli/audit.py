@@ -14,6 +14,7 @@ from gradience import references
 from gradience.batch import search
 from gradience.cli import (
     audit_batch,
+    audit_broken,
     audit_gate,
     audit_input,
     audit_note,
@@ -30,8 +31,9 @@ from gradience.cli.audit_input import Input
 from gradience.cli.audit_view import View
 from gradience.cli.keep import Keeping
 from gradience.cli.options import Sectioned, taken
+from gradience.errors import NonfiniteError
 from gradience.policy import catalogue
-from gradience.policy.audit_rules import GATES, RULES
+from gradience.policy.audit_rules import GATES, RULES, UNMEASURED
 from gradience.policy.rule import Policy, codes
 
 
@@ -55,7 +57,7 @@ def command(*, policy_file: Path | None, fail_on: str | None, **given: Any) -> N
     view, keeping, gate = taken(View, given), taken(Keeping, given), taken(Gate, given)
     is_table = found.several or view.format in audit_view.TABLES
     audit_gate.check(gate, fail_on, several=asked.all_checkpoints or is_table)
-    output.known_bar(fail_on, (*codes((*GATES, *RULES)), *gate.codes()))
+    output.known_bar(fail_on, (*codes(UNMEASURED), *codes((*GATES, *RULES)), *gate.codes()))
     policy = catalogue.load(policy_file)
     if asked.all_checkpoints:
         audit_series.check(view, several=found.several)
@@ -72,7 +74,11 @@ def _run(asked: Input, view: View, keeping: Keeping, gate: Gate, policy: Policy,
     place = references.fetch(asked.peft_dir, tracker=keeping.tracking_uri)
     journal = keep.journal(place, keeping)
     baseline = audit_gate.before(gate, asked, keeping.tracking_uri)
-    record = audit_input.measure(place, asked)
+    try:
+        record = audit_input.measure(place, asked)
+    except NonfiniteError as error:
+        audit_broken.alert(error, place, journal, keeping, policy)
+        raise
     judged = audit_gate.judge(record, baseline, policy)
     advice = audit_note.advise(record, journals.known(journal), policy)
     body = audit_view.document(record, advice, view) if view.as_json else {}

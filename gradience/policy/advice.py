@@ -10,7 +10,7 @@ import msgspec
 
 from gradience.audit.record import AUDIT_VERSION, AuditRecord
 from gradience.policy import catalogue, ranks
-from gradience.policy.audit_rules import GATES, RULES, AuditCase
+from gradience.policy.audit_rules import GATES, RULES, UNMEASURED, AuditCase, BrokenCase
 from gradience.policy.ranks import RankSuggestion
 from gradience.policy.rule import Policy, confidence_word
 from gradience.vnext.types import Recommendation, Severity
@@ -70,6 +70,11 @@ def advise(
         ranks=suggestion,
         audit_version=record.audit_version,
     )
+
+
+def unmeasured(names: Sequence[str], modules: int, *, policy: Policy | None = None) -> list[Recommendation]:
+    """What is said of an adapter that could not be measured, because these of its modules are not finite."""
+    return (policy or catalogue.shipped()).findings(UNMEASURED, BrokenCase(tuple(names), modules))
 
 
 VERDICTS: Final[tuple[Verdict, ...]] = ("ok", "review", "abstain", "act", "error")  # the worst wins

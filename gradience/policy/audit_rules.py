@@ -29,6 +29,21 @@ class AuditCase(msgspec.Struct, frozen=True, kw_only=True):
     completion_tokens: int | None = None
 
 
+class BrokenCase(msgspec.Struct, frozen=True):
+    """An adapter of `modules` modules that cannot be measured, and which of them are not finite."""
+
+    names: tuple[str, ...]
+    modules: int
+
+
+def adapter_nonfinite(case: BrokenCase, _: Thresholds) -> Match | None:
+    """NaN or infinity in any factor."""
+    if not case.names:
+        return None
+    facts = {"count": len(case.names), "modules": case.modules, "first": case.names[0]}
+    return Match(facts={**facts, "names": list(case.names[:NAMES_SHOWN])}, scope="modules")
+
+
 def adapter_untrained(case: AuditCase, _: Thresholds) -> Match | None:
     """Every update is exactly zero."""
     if any(module.delta_fro_norm for module in case.record.modules):
@@ -184,6 +199,7 @@ def _quiet(group: list[ModuleAudit], share: float) -> list[ModuleAudit]:
     return [module for module in group if module.delta_fro_norm < share * usual]
 
 
+UNMEASURED: Final[tuple[Finder[BrokenCase], ...]] = (adapter_nonfinite,)
 # Where one of these applies, the others say nothing.
 GATES: Final[tuple[Finder[AuditCase], ...]] = (adapter_untrained, audit_abstained)
 RULES: Final[tuple[Finder[AuditCase], ...]] = (

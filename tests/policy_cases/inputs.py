@@ -8,8 +8,7 @@ import msgspec
 
 from gradience.audit.record import AuditRecord
 from gradience.evaluation.verification import Subject, Verification
-from gradience.policy import monitor, regression, verification
-from gradience.policy.advice import advise
+from gradience.policy import advice, monitor, regression, verification
 from gradience.policy.check import check
 from gradience.policy.detectors import Monitors
 from gradience.settings.snapshot import snapshot
@@ -47,17 +46,22 @@ def adapter(
 ) -> Input:
     """An adapter with these singular values; `udr` as it was measured beside a base model."""
 
-    def found(make_record: MakeRecord) -> Codes:
+    def codes(make_record: MakeRecord) -> Codes:
         record = make_record(spectra, **info)
         modules = tuple(msgspec.structs.replace(one, udr=(udr or {}).get(one.name)) for one in record.modules)
-        advice = advise(
+        found = advice.advise(
             msgspec.structs.replace(record, modules=modules),
             planned_steps=planned_steps,
             completion_tokens=completion_tokens,
         )
-        return [one.action for one in advice.recommendations]
+        return [one.action for one in found.recommendations]
 
-    return found
+    return codes
+
+
+def unmeasured(*names: str) -> Input:
+    """An adapter with numbers that are not finite in these modules."""
+    return lambda _: [one.action for one in advice.unmeasured(names, len(ADAPTER))]
 
 
 def run(**changed: Any) -> Input:

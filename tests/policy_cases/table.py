@@ -16,6 +16,7 @@ from tests.policy_cases.inputs import (
     settings,
     spectrum,
     successor,
+    unmeasured,
 )
 from tests.test_policy_detectors import FIRES, GOOD, every
 from tests.test_policy_detectors import run as happened
@@ -63,6 +64,7 @@ CHECK: Final = {
     "adapter_low_precision": Pair(settings(lr=2e-5, pure_bf16=True), settings(lr=2e-5, bf16=True)),
 }
 AUDIT: Final = {
+    "adapter_nonfinite": Pair(unmeasured("layers.0.q_proj"), unmeasured()),
     "adapter_untrained": Pair(
         adapter({name: [0.0] * 16 for name in ADAPTER}), adapter({**ADAPTER, "layers.0.q_proj": [0.0] * 16})
     ),

@@ -17,6 +17,7 @@ from gradience.audit.spectra import device as devices
 from gradience.audit.spectra.bench import Bench, Wide
 from gradience.audit.spectra.measured import Balance, Measured, Spectrum
 from gradience.audit.spectra.spectrum import Array
+from gradience.errors import NonfiniteError
 
 _WORKERS = 8  # reading the file limits more of them
 _WORK_FLOP = 4e9  # a twentieth of a second of one core: less does not pay for a second worker
@@ -35,7 +36,8 @@ def measure(
     """The spectrum of every module, in the order of `adapter.modules`.
 
     Raises:
-        AdapterError: a factor is not finite, or the file changed under the reader.
+        NonfiniteError: a factor is not finite.
+        AdapterError: the file changed under the reader.
         InputError: the device is not there.
     """
     check_ranks(adapter)
@@ -186,11 +188,10 @@ def _check_finite(adapter: Adapter, spectra: Sequence[Spectrum | None]) -> None:
     broken = [module.name for module, found in zip(adapter.modules, spectra, strict=True) if found is None]
     if broken:
         wrong = f"NaN or infinity in {len(broken)} of {len(spectra)} modules ({listed(broken)})"
+        mend = "the training diverged: audit an earlier checkpoint"
         if adapter.initial is not None:
-            raise refuse(
-                adapter.files.weights, wrong, f"save it, or {quoted(adapter.initial.given)}, again: one is damaged"
-            )
-        raise refuse(adapter.files.weights, wrong, "the training diverged: audit an earlier checkpoint")
+            mend = f"save it, or {quoted(adapter.initial.given)}, again: one is damaged"
+        raise NonfiniteError(str(refuse(adapter.files.weights, wrong, mend)), tuple(broken), len(spectra))
 
 
 def _chunks(modules: Iterable[Module]) -> Iterator[list[Module]]:
