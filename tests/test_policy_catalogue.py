@@ -1,16 +1,25 @@
 """Rules as data: ours are whole, a policy file changes them, and every mistake in one is named."""
 
+import json
 import re
+import string
 from pathlib import Path
 from string import Formatter
+from tempfile import TemporaryDirectory
+from typing import Any
 
+import jsonschema
 import msgspec
 import pytest
+import yaml
 from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gradience.cli.main import group
 from gradience.errors import ConfigError, InputError
 from gradience.policy import audit_rules, catalogue, check_rules, detectors, monitor, regression, verification
+from gradience.policy.catalogue import overrides, schema
 from gradience.policy.rule import Rule, code, codes
 from gradience.report import rule_text
 from gradience.vnext.types import Severity
@@ -25,6 +34,7 @@ FINDERS = [
     *codes(regression.RULES),
     *codes(verification.RULES),
 ]
+EXAMPLES = sorted((ROOT / "configs" / "policies").glob("*.yaml"))
 RULES = list(catalogue.shipped().rules.values())
 
 
@@ -129,11 +139,49 @@ def test_what_is_no_policy_is_refused(tmp_path: Path, text: str, says: str) -> N
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("example", sorted((ROOT / "configs" / "policies").glob("*.yaml")), ids=lambda path: path.name)
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
 def test_the_examples_are_policies(example: Path) -> None:
     """Each of their entries changes something."""
     changed = [rule for rule in catalogue.load(example).rules.values() if rule.changed]
     assert changed
+
+
+@pytest.fixture(scope="module")
+def validator() -> Any:
+    """Checks a document against the checked-in schema."""
+    checked_in = json.loads(Path(schema.__file__).with_name("schema.json").read_text(encoding="utf-8"))
+    jsonschema.Draft202012Validator.check_schema(checked_in)
+    return jsonschema.Draft202012Validator(checked_in)
+
+
+def test_the_checked_in_schema_is_that_of_the_rules(validator: Any) -> None:
+    """`python -m gradience.policy.catalogue.schema > gradience/policy/catalogue/schema.json` makes it so."""
+    assert validator.schema == json.loads(json.dumps(schema.json_schema(catalogue.shipped())))
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
+def test_an_editor_accepts_the_examples(validator: Any, example: Path) -> None:
+    """Their first line tells it where the schema is."""
+    text = example.read_text(encoding="utf-8")
+    named = text.splitlines()[0].partition("$schema=")[2]
+    assert (example.parent / named).resolve() == Path(schema.__file__).with_name("schema.json")
+    assert validator.is_valid(yaml.safe_load(text))
+
+
+@given(st.sampled_from(RULES), st.text(string.ascii_lowercase + "_", min_size=1, max_size=12))
+@settings(max_examples=50)
+def test_a_key_that_nobody_knows_is_a_mistake(validator: Any, rule: Rule, key: str) -> None:
+    """At every depth, for us as for the editor."""
+    for known, document in (
+        (catalogue.shipped().rules, {key: {"enabled": False}}),
+        (overrides.FIELDS, {rule.code: {key: "info"}}),
+        (rule.thresholds, {rule.code: {"thresholds": {key: 1}}}),
+    ):
+        if key in known:
+            continue
+        with TemporaryDirectory() as folder, pytest.raises(ConfigError, match=f"1: .*{key}: there is no such"):
+            catalogue.load(written(Path(folder), json.dumps(document)))
+        assert not validator.is_valid(document)
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.code)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from gradience.errors import InputError
 from gradience.policy.detectors import Monitors
 from gradience.policy.replay import Replay
 from gradience.vnext import monitoring
@@ -98,5 +99,20 @@ def test_a_monitor_that_fails_is_switched_off_and_said_once(tmp_path: Path, capl
 
 def test_what_is_no_monitor_is_refused(tmp_path: Path) -> None:
     """When the writer is made, not when the first step comes."""
-    with pytest.raises(TypeError, match="monitors is a str"):
-        TelemetryWriter(tmp_path / "run.jsonl", monitors="all")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="monitors is a int"):
+        TelemetryWriter(tmp_path / "run.jsonl", monitors=3)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="cannot read the policy all: No such file"):
+        TelemetryWriter(tmp_path / "run.jsonl", monitors="all")
+
+
+def test_a_policy_file_sets_the_thresholds(tmp_path: Path) -> None:
+    """The alert says so, as a finding does."""
+    policy = tmp_path / "policy.yaml"
+    policy.write_text("loss_nonfinite: {severity: warning}\nloss_spike: {enabled: false}\n", encoding="utf-8")
+    with TelemetryWriter(tmp_path / "run.jsonl", monitors=policy) as writer:
+        writer.run_start({"training": {"max_steps": 400}})
+        for step in range(1, 60):
+            writer.train_step(step, loss=math.nan if step == 50 else 9.0 if step == 40 else 1.0)
+    (alert,) = TelemetryReader(tmp_path / "run.jsonl").summarize().alerts
+    assert (alert.code, alert.severity.value) == ("loss_nonfinite", "warning")
+    assert alert.context["policy_changed"] == ["severity"]

@@ -1,5 +1,6 @@
 """How a recorder has its own run watched while it goes on: the second way up from here, taken lazily."""
 
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,10 +17,12 @@ class Monitor(Protocol):
 
 
 def monitor(wanted: Any) -> Monitor | None:
-    """Our detectors for True, nothing for None and False, and anything else that can observe as it is.
+    """Our detectors for True, with a policy file's thresholds for its path; what can observe as it is; None for none.
 
     Raises:
         TypeError: `wanted` is none of these.
+        InputError: the policy file cannot be read.
+        ConfigError: there are mistakes in it; each is named.
     """
     if wanted is None or wanted is False:
         return None
@@ -27,8 +30,14 @@ def monitor(wanted: Any) -> Monitor | None:
         from gradience.policy.detectors import Monitors
 
         return Monitors()
+    if isinstance(wanted, str | os.PathLike):
+        from gradience.policy import catalogue
+        from gradience.policy.detectors import Monitors
+
+        return Monitors(catalogue.load(Path(wanted)))
     if not callable(getattr(wanted, "observe", None)):
-        raise TypeError(f"monitors is a {type(wanted).__name__}: it takes True, None or an object with observe()")
+        takes = "True, None, the path of a policy file or an object with observe()"
+        raise TypeError(f"monitors is a {type(wanted).__name__}: it takes {takes}")
     found: Monitor = wanted
     return found
 

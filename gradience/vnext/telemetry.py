@@ -48,7 +48,7 @@ class TelemetryWriter:
 
     With `monitors=True` the run is watched while it is recorded: when a detector fires (a loss that is not finite or
     diverges, spikes, exploding gradients, a plateau, over-fitting, ...), an alert is recorded right after the event
-    that fired it, and sinks raise it while the run is alive.
+    that fired it, and sinks raise it while the run is alive. The path of a policy file sets their thresholds.
 
     `lost` counts events that could not be written, `redacted` texts that were replaced, `renamed` keys that had to
     make way for the envelope. With `strict=True` a loss raises TelemetryError. Safe to use from several threads; a
@@ -74,7 +74,7 @@ class TelemetryWriter:
         sinks: Sequence[Any] | str | Path | None = None,
         host: Literal["process", "thread"] = "process",
         close_timeout_s: float = 30.0,
-        monitors: bool | Monitor | None = None,
+        monitors: bool | str | Path | Monitor | None = None,
     ) -> None:
         policy = _policy(None if allow_text else max_str_len, on_text_violation)
         self.path = Path(path)

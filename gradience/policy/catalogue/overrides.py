@@ -22,7 +22,7 @@ from gradience.vnext.types import Severity
 
 SIZE_LIMIT: Final = 256_000  # bytes; all of our own rules are a tenth of it
 FIELDS: Final = ("thresholds", "severity", "enabled")
-_SEVERITIES: Final = ("info", "warning", "error")
+SEVERITIES: Final = ("info", "warning", "error")
 
 
 class Mistake(msgspec.Struct, frozen=True, order=True):
@@ -84,7 +84,7 @@ def _changed(rule: Rule, entry: yaml.MappingNode, mistakes: list[Mistake]) -> Ru
         place = f"{rule.code}.{name}"
         if name == "thresholds" and isinstance(node, yaml.MappingNode):
             fields[name] = rule.thresholds | dict(_thresholds(rule, node, mistakes))
-        elif name == "severity" and isinstance(node, yaml.ScalarNode) and node.value in _SEVERITIES:
+        elif name == "severity" and isinstance(node, yaml.ScalarNode) and node.value in SEVERITIES:
             fields[name] = Severity(node.value)
         elif name == "enabled" and node.tag == "tag:yaml.org,2002:bool":
             fields[name] = node.value.lower() in ("true", "yes", "on")
