@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from gradience.cli.main import group
 from gradience.errors import ConfigError, InputError
-from gradience.policy import audit_rules, catalogue, check_rules, detectors, monitor, regression, verification
+from gradience.policy import audit_rules, catalogue, check, detectors, monitor, regression, verification
 from gradience.policy.catalogue import overrides, schema
 from gradience.policy.rule import Rule, code, codes
 from gradience.report import rule_text
@@ -26,7 +26,7 @@ from gradience.vnext.types import Severity
 
 ROOT = Path(__file__).parents[1]
 FINDERS = [
-    *codes(check_rules.RULES),
+    *codes(check.RULES),
     *codes(audit_rules.UNMEASURED),
     *codes(audit_rules.GATES),
     *codes(audit_rules.RULES),

@@ -43,6 +43,8 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("quantized_base", {"load_in_4bit": True}),
     ("adapter_low_precision", {"lr": 2.5e-5, "bf16": "full"}),
     ("adapter_low_precision", {"lr": 3e-6, "rl": "dpo", "dtype": "torch.float16", "autocast_adapter_dtype": False}),
+    ("dropout_high", {"lora_dropout": 0.3}),
+    ("warmup_absent", {"lr": 5e-4, "warmup_steps": 0}),
 ]
 
 
@@ -85,6 +87,10 @@ def test_every_rule_is_shown_to_fire() -> None:
         {"eval_strategy": None},
         {"lr": 2e-5, "bf16": True},
         {"lr": 2e-5, "dtype": "float16", "autocast_adapter_dtype": False},
+        {"lora_dropout": 0.2},
+        {"lr": 5e-4, "warmup_ratio": 0.03},
+        {"lr": 5e-4},
+        {"lr": 2.9e-4, "warmup_steps": 0},
     ],
 )
 def test_settings_at_the_edge_or_not_known_give_no_finding(changed: dict[str, Any]) -> None:

@@ -15,7 +15,7 @@ def test_what_was_read_is_said_first() -> None:
     text = _text(model="org/base", r=16, lora_alpha=64, use_rslora=True, optim="adamw", lr=2e-4, max_steps=500)
     assert "  model       org/base\n" in text
     assert "  adapter     r=16, alpha=64, scale 16, rsLoRA\n" in text
-    assert "  training    adamw, lr 0.0002, 500 steps\n" in text
+    assert "  training    adamw, lr 0.0002 (x scale 0.0032), 500 steps\n" in text
 
 
 def test_no_finding_is_no_praise() -> None:

@@ -65,14 +65,14 @@ def test_the_latest_trainer_state_stands_in_for_training_arguments(tmp_path: Pat
     assert read.training.extras["learning_rate_source"] == "highest in log_history"
 
 
-def test_a_pickle_alone_says_what_to_do(tmp_path: Path) -> None:
-    """training_args.bin is never loaded."""
+def test_a_damaged_pickle_says_what_to_do(tmp_path: Path) -> None:
+    """One line, with the way out."""
     (tmp_path / "training_args.bin").write_bytes(b"PK")
-    with pytest.raises(InputError, match=r"pickle, .*to_json_string"):
+    with pytest.raises(InputError, match=r"pickle is damaged.*to_json_string"):
         sources.training(tmp_path)
 
 
 def test_an_empty_training_directory_says_what_was_looked_for(tmp_path: Path) -> None:
     """One line."""
-    with pytest.raises(InputError, match=r"no training_args.json, .yaml or trainer_state.json"):
+    with pytest.raises(InputError, match=r"no training_args.json, .yaml or .bin, or trainer_state.json"):
         sources.training(tmp_path)

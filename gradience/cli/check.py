@@ -10,7 +10,7 @@ import msgspec
 
 from gradience.cli import output
 from gradience.cli.path import A_PATH
-from gradience.policy import catalogue, check_rules
+from gradience.policy import catalogue
 from gradience.policy import check as checking
 from gradience.policy.rule import codes
 from gradience.report import check_text
@@ -55,7 +55,7 @@ def command(*, as_json: bool, verbose: bool, policy_file: Path | None, fail_on: 
     line wins over files; CONFIG wins over the adapter's settings, and those over the training arguments. The three
     worst findings are shown, all of them with --verbose.
     """
-    output.known_bar(fail_on, codes(check_rules.RULES))
+    output.known_bar(fail_on, codes(checking.RULES))
     config = _config(given)
     found = checking.check(config, policy=catalogue.load(policy_file))
     if as_json:

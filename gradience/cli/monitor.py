@@ -12,7 +12,7 @@ from gradience.cli.live import start
 from gradience.cli.live.ticker import INTERVAL_S
 from gradience.cli.recorded import Asked, Recorded
 from gradience.curves import course
-from gradience.policy import audit_rules, catalogue, check_rules, detectors, monitor, verification
+from gradience.policy import audit_rules, catalogue, check, detectors, monitor, verification
 from gradience.policy.rule import codes
 from gradience.report import monitor_text
 
@@ -20,7 +20,7 @@ SCHEMA: Final = "gradience.monitor/v1"
 CODES: Final = (
     *codes(monitor.RULES),
     *detectors.CODES,
-    *codes(check_rules.RULES),
+    *codes(check.RULES),
     *codes(audit_rules.RULES),
     *codes(verification.RULES),
 )

@@ -199,6 +199,20 @@ def quantized_base(case: CheckCase, _: Thresholds) -> Match | None:
     return Match(facts={"flag": flags[0]}) if flags else None
 
 
+def dropout_high(case: CheckCase, limits: Thresholds) -> Match | None:
+    """More dropout on the adapter than recipes use."""
+    dropout = case.config.lora.dropout
+    return Match(facts={"dropout": dropout}) if dropout is not None and dropout > limits["dropout_max"] else None
+
+
+def warmup_absent(case: CheckCase, limits: Thresholds) -> Match | None:
+    """A high learning rate from the first step on; where nothing is said of a warm-up there is none to judge."""
+    told = [case.training.get(name) for name in ("warmup_steps", "warmup_ratio")]
+    if case.lr is None or case.lr < limits["lr_min"] or case.objective != "sft":
+        return None
+    return Match(facts={"lr": case.lr}) if any(one is not None for one in told) and not any(told) else None
+
+
 def adapter_low_precision(case: CheckCase, limits: Thresholds) -> Match | None:
     """The adapter's own weights are kept in 16 bit, and a step is below half the spacing of typical ones."""
     dtype = _adapter_dtype(case)
@@ -253,5 +267,7 @@ RULES: Final[tuple[Finder[CheckCase], ...]] = (
     last_not_best,
     nan_hidden,
     quantized_base,
+    dropout_high,
+    warmup_absent,
     adapter_low_precision,
 )

@@ -30,6 +30,7 @@ def _read(config: ConfigSnapshot) -> list[str]:
         "task": _task(config),
         "adapter": _adapter(config),
         "training": _training(config),
+        "written for": _tool(config),
     }
     return [line for label, text in rows.items() if text for line in labelled(label, text)]
 
@@ -52,12 +53,23 @@ def _adapter(config: ConfigSnapshot) -> str:
     return ", ".join(part for part in parts if part)
 
 
+def _scaled(config: ConfigSnapshot) -> str:
+    """The learning rate times the scale: what Adam moves the update by, when either is changed alone."""
+    case = check_rules.case(config)
+    return "" if case.lr is None or case.scale is None else f" (x scale {case.lr * case.scale:.3g})"
+
+
+def _tool(config: ConfigSnapshot) -> str:
+    tool = config.training.extras.get("tool")
+    return f"{tool}, whose defaults are filled in" if isinstance(tool, str) else ""
+
+
 def _training(config: ConfigSnapshot) -> str:
     optimizer, training = config.optimizer, config.training
     accumulated = f" x {training.gradient_accumulation}" if (training.gradient_accumulation or 1) > 1 else ""
     parts = [
         optimizer.name or "",
-        f"lr {optimizer.lr:g}" if optimizer.lr is not None else "",
+        f"lr {optimizer.lr:g}{_scaled(config)}" if optimizer.lr is not None else "",
         f"weight decay {optimizer.weight_decay:g}" if optimizer.weight_decay is not None else "",
         f"batch {training.batch_size}{accumulated}" if training.batch_size is not None else "",
         f"{training.max_steps} steps" if training.max_steps is not None else "",

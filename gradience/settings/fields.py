@@ -17,7 +17,7 @@ LORA: Final = {
     "alpha": ("lora_alpha", "alpha", "loraAlpha"),
     "target_modules": ("target_modules", "lora_target_modules", "lora_target", "targets", "modules"),
     "dropout": ("lora_dropout", "dropout"),
-    "bias": ("bias", "lora_bias"),
+    "bias": ("bias",),
 }
 TRAINING: Final = {
     "seed": ("seed",),
@@ -39,6 +39,10 @@ LORA_EXTRAS: Final = {
     "peft_type": ("peft_type",),
     "task_type": ("task_type",),
     "loraplus_lr_ratio": ("loraplus_lr_ratio",),
+    "layers_to_transform": ("layers_to_transform", "peft_layers_to_transform"),
+    "layers_pattern": ("layers_pattern", "peft_layers_pattern"),
+    "fan_in_fan_out": ("fan_in_fan_out", "lora_fan_in_fan_out"),
+    "lora_bias": ("lora_bias",),
 }
 # Names that later releases of transformers renamed.
 TRAINING_RENAMED: Final = {"eval_strategy": ("eval_strategy", "evaluation_strategy")}

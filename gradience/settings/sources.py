@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from gradience.errors import InputError
-from gradience.settings import text
-from gradience.settings.snapshot import canonical
+from gradience.settings import peft, pickled, text, tools
+from gradience.settings.snapshot import canonical, fill
 
 ADAPTER_NAMES: Final = ("adapter_config.json", "adapter_config.yaml", "adapter_config.yml")
 TRAINING_NAMES: Final = (
@@ -35,14 +35,14 @@ def adapter(path: Path) -> dict[str, Any]:
 
 
 def training(path: Path) -> dict[str, Any]:
-    """The training settings from a file, or from a directory: training_args.json or .yaml, else a trainer_state.json.
+    """The training settings from a file or a directory: training_args.json or .yaml, training_args.bin, or a state.
 
     Raises:
         InputError: there is none, there are several, or it cannot be read.
     """
     if path.is_file():
         return _read_training(path)
-    file = _one(path, TRAINING_NAMES) or _latest_state(path)
+    file = _one(path, TRAINING_NAMES) or _latest(path, PICKLE_NAME) or _latest(path, STATE_NAME)
     if file is None:
         raise InputError(_nothing_in(path))
     return _read_training(file)
@@ -58,14 +58,16 @@ def settings(path: Path) -> dict[str, Any]:
 
 
 def _read(file: Path) -> dict[str, Any]:
-    return canonical(text.load(file))
+    read = text.load(file)
+    found, strange = canonical(tools.translated(read)), peft.unknown(read)
+    return fill(found, {"lora": {"extras": {peft.UNKNOWN: strange}}}) if strange else found
 
 
 def _read_training(file: Path) -> dict[str, Any]:
-    if file.name == PICKLE_NAME or file.suffix == ".bin":
-        raise InputError(_pickle_advice(file))
+    if file.suffix == ".bin":
+        return canonical(pickled.load(file))
     read = text.load(file)
-    return canonical(_state(read) if file.name == STATE_NAME else read)
+    return canonical(_state(read) if file.name == STATE_NAME else tools.translated(read))
 
 
 def _state(state: Mapping[str, Any]) -> dict[str, Any]:
@@ -94,9 +96,10 @@ def _one(folder: Path, names: Sequence[str]) -> Path | None:
     return None
 
 
-def _latest_state(folder: Path) -> Path | None:
+def _latest(folder: Path, name: str) -> Path | None:
+    """The file of this name; of checkpoints beside each other that of the latest."""
     for level in _levels(folder):
-        found = [file for file in level if file.name == STATE_NAME]
+        found = [file for file in level if file.name == name]
         if found:
             return max(found, key=_step)
     return None
@@ -120,15 +123,5 @@ def _listing(found: Sequence[Path]) -> str:
 
 
 def _nothing_in(folder: Path) -> str:
-    pickles = [file for level in _levels(folder) for file in level if file.name == PICKLE_NAME]
-    if pickles:
-        return _pickle_advice(pickles[0])
-    names = "training_args.json, .yaml or trainer_state.json"
+    names = "training_args.json, .yaml or .bin, or trainer_state.json"
     return f"cannot read training settings from {folder}: no {names} in it; name the directory that a training wrote"
-
-
-def _pickle_advice(file: Path) -> str:
-    return (
-        f"cannot read training settings from {file}: it is a pickle, and loading one can run code; "
-        "save `trainer.args.to_json_string()` as training_args.json beside it, or give --lr and the like by hand"
-    )

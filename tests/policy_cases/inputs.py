@@ -1,7 +1,10 @@
 """Inputs of rules, and the codes that they find in them: what the table of cases is written with."""
 
+import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final, Literal
 
 import msgspec
@@ -11,8 +14,10 @@ from gradience.evaluation.verification import Subject, Verification
 from gradience.policy import advice, monitor, regression, verification
 from gradience.policy.check import check
 from gradience.policy.detectors import Monitors
+from gradience.settings import sources
 from gradience.settings.snapshot import snapshot
 from gradience.vnext.signals import SignalSnapshot
+from gradience.vnext.types import ConfigSnapshot
 
 MakeRecord = Callable[..., AuditRecord]
 Codes = list[str]
@@ -34,6 +39,18 @@ ADAPTER: Final[Mapping[str, Sequence[float]]] = {
 def settings(**changed: Any) -> Input:
     """Sound settings, but for these."""
     return lambda _: [one.action for one in check(snapshot({**SETTINGS, **changed}))]
+
+
+def peft(**fields: Any) -> Input:
+    """An adapter_config.json with these fields, as it is read from a folder."""
+
+    def found(_: MakeRecord) -> Codes:
+        said = {"peft_type": "LORA", "r": 8, "lora_alpha": 16, "target_modules": ["q_proj"], **fields}
+        with TemporaryDirectory() as folder:
+            (Path(folder) / "adapter_config.json").write_text(json.dumps(said), encoding="utf-8")
+            return [one.action for one in check(ConfigSnapshot.from_dict(sources.adapter(Path(folder))))]
+
+    return found
 
 
 def adapter(

@@ -12,6 +12,7 @@ from tests.policy_cases.inputs import (
     adapter,
     evaluated,
     events,
+    peft,
     run,
     settings,
     spectrum,
@@ -29,6 +30,7 @@ class Pair(msgspec.Struct, frozen=True):
     silent: Input
 
 
+EXPERTS: Final = {"target_parameters": ["mlp.experts.down_proj"]}
 AMPLE: Final = {name: spectrum(32, 4) for name in ADAPTER}  # four directions hold the energy
 ONE_LAYER: Final = {f"layers.{i}.q_proj": [9.0 if i == 9 else 0.1] * 8 for i in range(10)}
 UNEVEN: Final = {f"layers.{i}.q_proj": [1.0] * 16 if i < 2 else spectrum(16, 2) for i in range(8)}
@@ -62,6 +64,28 @@ CHECK: Final = {
     "nan_hidden": Pair(settings(logging_nan_inf_filter=True), settings(logging_nan_inf_filter=None)),
     "quantized_base": Pair(settings(load_in_4bit=True), settings(load_in_4bit=False)),
     "adapter_low_precision": Pair(settings(lr=2e-5, pure_bf16=True), settings(lr=2e-5, bf16=True)),
+    "dropout_high": Pair(settings(lora_dropout=0.3), settings(lora_dropout=0.2)),
+    "warmup_absent": Pair(settings(lr=5e-4, warmup_steps=0), settings(lr=5e-4, warmup_ratio=0.03)),
+    "peft_unknown_key": Pair(peft(lora_rank=8), peft(revision="main")),
+    "peft_experts_dropout": Pair(peft(**EXPERTS, lora_dropout=0.1), peft(**EXPERTS, lora_dropout=0.0)),
+    "peft_experts_variant": Pair(peft(**EXPERTS, use_dora=True), peft(use_dora=True)),
+    "peft_dora_bias": Pair(peft(use_dora=True, lora_bias=True), peft(use_dora=False, lora_bias=True)),
+    "peft_layers_with_regex": Pair(
+        peft(target_modules=r".*\.q_proj", layers_to_transform=[1]),
+        peft(target_modules=["q_proj"], layers_to_transform=[1]),
+    ),
+    "peft_layers_pattern_alone": Pair(
+        peft(layers_pattern="layers"), peft(layers_pattern="layers", layers_to_transform=[1])
+    ),
+    "peft_orthogonal_odd": Pair(peft(r=5, init_lora_weights="orthogonal"), peft(r=6, init_lora_weights="orthogonal")),
+    "peft_saved_and_adapted": Pair(peft(modules_to_save=["q_proj"]), peft(modules_to_save=["lm_head"])),
+    "peft_pattern_prefix": Pair(
+        peft(rank_pattern={"base_model.model.layers.0.q_proj": 2}), peft(rank_pattern={"layers.0.q_proj": 2})
+    ),
+    "peft_pattern_float": Pair(peft(rank_pattern={"q_proj": 2.0}), peft(rank_pattern={"q_proj": 2})),
+    "peft_pattern_overlap": Pair(
+        peft(alpha_pattern={"q_proj": 32, "layers.0.q_proj": 2}), peft(alpha_pattern={"q_proj": 32, "v_proj": 2})
+    ),
 }
 AUDIT: Final = {
     "adapter_nonfinite": Pair(unmeasured("layers.0.q_proj"), unmeasured()),
