@@ -2,11 +2,13 @@
 
 import logging
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 from gradience.errors import InputError
 from gradience.policy.detectors import Monitors
@@ -18,7 +20,7 @@ from gradience.vnext.telemetry_reader import TelemetryReader
 from gradience.vnext.types import Alert
 
 
-def record(path: Path, losses: Iterable[float], first: int = 1, **options: Any) -> None:
+def record(path: Path, losses: Iterable[Any], first: int = 1, **options: Any) -> None:
     """Steps of a run that is not ended."""
     writer = TelemetryWriter(path, monitors=True, **options)
     writer.run_start({"training": {"max_steps": 400}})
@@ -65,6 +67,17 @@ def test_what_only_the_end_tells_stands_before_it(tmp_path: Path) -> None:
     assert [(one.code, one.count, one.message) for one in replay.fired] == [(alert.code, 1, alert.message)]
     assert [mark.is_recorded for mark in replay.marks] == [True]
     assert reader.seal() == SealSeen(line=4, lines=3, is_intact=True)
+
+
+@pytest.mark.parametrize("kind", [float, np.float32, np.float64, torch.tensor, str], ids=str)
+def test_a_replay_gives_the_same_whatever_was_logged(tmp_path: Path, kind: Callable[[float], Any]) -> None:
+    """Numbers of other libraries are watched as they read back from their line."""
+    path = tmp_path / "run.jsonl"
+    record(path, [kind(1.0 + 0.01 * (step % 7)) for step in range(60)] + [kind(5.0), kind(math.nan)])
+    recorded = [one.payload for one in TelemetryReader(path) if isinstance(one.event, Alert)]
+    monitors = Monitors()
+    assert recorded == [alert for one in TelemetryReader(path) for alert in monitoring.watch(monitors, one)]
+    assert {"loss_spike", "loss_nonfinite"} <= {alert["code"] for alert in recorded}
 
 
 def test_a_resumed_run_is_watched_on(tmp_path: Path) -> None:

@@ -3,10 +3,12 @@
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from gradience.vnext.record import Record
 from gradience.vnext.types import TrainStep
+
+_PLAIN: Final = frozenset({float, type(None)})
 
 
 class Monitor(Protocol):
@@ -48,6 +50,16 @@ def catch_up(watching: Monitor, path: Path, run_id: str) -> None:
 
     for record in TelemetryReader(path, run_id=run_id):
         watch(watching, record)
+
+
+def is_plain(step: Any, payload: Mapping[str, Any]) -> bool:
+    """Whether a step as it was given reads back from its line as the same numbers: then nobody need read it."""
+    get = payload.get
+    return (
+        type(step) is int
+        and 0 <= step < 2**63
+        and {type(get("loss")), type(get("lr")), type(get("grad_norm"))} <= _PLAIN
+    )
 
 
 def watch(watching: Monitor, record: Record) -> Iterable[Mapping[str, Any]]:

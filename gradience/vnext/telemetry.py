@@ -22,7 +22,7 @@ from gradience.vnext.appender import Appender
 from gradience.vnext.footing import LOOK_S, Footing
 from gradience.vnext.monitoring import Monitor
 from gradience.vnext.record import Record
-from gradience.vnext.types import Alert, ConfigSnapshot, RunEnd, RunStart, RunStatus, Severity
+from gradience.vnext.types import Alert, ConfigSnapshot, RunEnd, RunStart, RunStatus, Severity, TrainStep
 
 _log = logging.getLogger(__name__)
 _BOUNDARIES: Final = frozenset({RunStart.name, RunEnd.name})
@@ -242,7 +242,7 @@ class TelemetryWriter:
                 if self._losing or event in _BOUNDARIES:
                     self._written(event)
                 if self._monitor is not None and event not in _UNWATCHED:
-                    self._watch(line)
+                    self._watch(line, event, step, payload)
         except TextViolationError:
             raise
         except Exception as error:  # noqa: BLE001 - the boundary to training: a lost event must not end a run
@@ -255,18 +255,21 @@ class TelemetryWriter:
             except Exception as error:  # noqa: BLE001 - the boundary to training, as in `_watch`
                 self._unwatch(error)
 
-    def _watch(self, line: bytes) -> None:
-        """Let the run's monitor see a line, and record the alerts that it fires."""
+    def _watch(self, line: bytes, event: str, step: Any, payload: dict[str, Any]) -> None:
+        """Let the run's monitor see what a line says, and record the alerts that it fires."""
         if self._monitor is None:
             return
         try:
-            event = codec.decode(line)
-            fired = list(monitoring.watch(self._monitor, Record(0, 0, line, event)))
+            if event == TrainStep.name and monitoring.is_plain(step, payload):
+                fired = self._monitor.observe(event, step, payload)
+            else:
+                read = codec.decode(line)
+                step, fired = read.step, list(monitoring.watch(self._monitor, Record(0, 0, line, read)))
         except Exception as error:  # noqa: BLE001 - the boundary to training: what watches it must not end it
             self._unwatch(error)
             return
         for alert in fired:
-            self._record(Alert.name, event.step, dict(alert))
+            self._record(Alert.name, step, dict(alert))
 
     def _watch_end(self, payload: Mapping[str, Any]) -> None:
         """Record what only the end can tell before it: the end seals the file and closes the tracked run."""

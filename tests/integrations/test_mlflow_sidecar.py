@@ -122,6 +122,21 @@ def test_curves_grow_while_the_run_trains(
     assert f"runs/{run.info.run_id}/model-metrics (served by: mlflow ui --backend-store-uri {store_uri})" in caplog.text
 
 
+def test_a_detectors_alert_is_in_mlflow_while_the_run_trains(
+    journal: Path, store_uri: str, client: "MlflowClient"
+) -> None:
+    """The recorder watches its own run: somebody who looks at the tracker sees the NaN before the end."""
+    sinks = [{"type": "mlflow", "tracking_uri": store_uri}]
+    with TelemetryWriter(journal, sinks=sinks, monitors=True) as writer:
+        writer.run_start({"lora": {"r": 8}})
+        writer.train_step(1, loss=2.0)
+        writer.train_step(2, loss=float("nan"))
+        until(lambda: (run := tracked(client)) and "gradience.alert.loss_nonfinite" in run.data.tags)
+        run = the_run(client)
+        assert run.info.status == "RUNNING"
+        assert run.data.metrics["alerts/error"] == 1
+
+
 def test_a_killed_training_fails_and_a_resumed_one_runs_again(journal: Path, server: str) -> None:
     """Kill -9: FAILED, with every point once. Resumed: RUNNING, then FINISHED, in the same tracked run."""
     client = mlflow.MlflowClient(server)

@@ -94,6 +94,7 @@ class MemorizationGap(msgspec.Struct):
     """The loss of a held-out split lies above the training loss by more than the bar, and by more each time."""
 
     gaps: dict[str, list[float]] = {}
+    holds: dict[str, bool] = {}
 
     def see(self, judged: Judged, limits: Thresholds) -> Match | None:
         """Take the next evaluation."""
@@ -106,7 +107,9 @@ class MemorizationGap(msgspec.Struct):
         gaps = self.gaps[judged.split] = [*self.gaps.get(judged.split, [])[1 - kept :], gap]
         grows = len(gaps) == kept and all(one < other for one, other in pairwise(gaps))
         bar = math.log(limits["gap"])
-        if not grows or gap <= bar or gaps[-2] > bar:
+        began = grows and gap > bar and not self.holds.get(judged.split)
+        self.holds[judged.split] = grows and gap > bar
+        if not began:
             return None
         facts = {"ratio": math.exp(min(gap, 700.0)), "nat": gap, "split": judged.split, "source": "train_loss"}
         return Match(facts={**facts, "step": judged.step})

@@ -119,26 +119,26 @@ class GradExplosion(msgspec.Struct):
 
     level: Level = msgspec.field(default_factory=Level)  # of the logarithm
     points: int = 0
-    recent: list[bool] = msgspec.field(default_factory=list)
+    recent: list[int] = msgspec.field(default_factory=list)  # the points that were the last to explode
 
     def see(self, point: Point, limits: Thresholds) -> Match | None:
         """Take the next step."""
         norm = point.grad_norm
-        if norm is None or not math.isfinite(norm) or norm <= 0.0:
+        if norm is None or not 0.0 < norm < math.inf:
             return None
         self.points += 1
-        usual = self.level.value
+        log, usual = math.log(norm), self.level.value
         if usual is None or self.points <= limits["warm_up"]:
-            self.level.take(math.log(norm), limits["weight"])
+            self.level.take(log, limits["weight"])
             return None
         edge = usual + math.log(limits["times"])
-        exploded = math.log(norm) >= edge
-        self.level.take(min(math.log(norm), edge), limits["weight"])
-        self.recent = [*self.recent[1 - int(limits["of_last"]) :], exploded]
-        if not exploded:
+        self.level.take(log if log < edge else edge, limits["weight"])
+        if log < edge:
             return None
-        facts = {"step": point.step, "grad_norm": norm, "usual": math.exp(usual), "factor": norm / math.exp(usual)}
-        is_often = sum(self.recent) >= limits["often"]
+        oldest = self.points - limits["of_last"]
+        self.recent = [*(at for at in self.recent if at > oldest), self.points]
+        facts = {"step": point.step, "grad_norm": norm, "usual": math.exp(usual), "factor": math.exp(log - usual)}
+        is_often = len(self.recent) >= limits["often"]
         return Match(facts=facts, severity=Severity.WARNING if is_often else Severity.INFO)
 
 
