@@ -20,7 +20,7 @@ COMMANDS: Final = {
     "audit": ("gradience.cli.audit", "Measure an adapter's rank use and say what is worth testing."),
     "check": ("gradience.cli.check", "Look over a configuration before any step is taken."),
     "compare": ("gradience.cli.compare", "Compare the updates of two adapters, or recorded runs."),
-    "monitor": ("gradience.cli.monitor", "Sum up a recorded run: train, eval, gap, alerts, audit, advice."),
+    "monitor": ("gradience.cli.monitor", "Sum up recorded runs, or watch one: losses, alerts, audit, advice."),
     "sinks": ("gradience.cli.sinks", "List the trackers that can be mirrored into, or check them."),
     "compress": ("gradience.cli.compress", "Write an adapter of a lower rank, the best approximation of its update."),
     "explain": ("gradience.cli.explain", "Say what a rule means, where it comes from and what would refute it."),

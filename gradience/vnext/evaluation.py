@@ -18,13 +18,18 @@ def read(event: Eval, problems: list[str]) -> EvalMetrics:
 
 
 def _number(name: str, value: Any, problems: list[str]) -> float | None:
-    if value is None or (isinstance(value, (int, float)) and not isinstance(value, bool)):
+    if value is None or (isinstance(value, (int, float)) and not isinstance(value, bool) and _fits(value)):
         return value
     problems.append(f"metrics.{name} is {ascii(value)[:60]}: expected a number")
     try:
         return float(value) if isinstance(value, str) else None
     except ValueError:
         return None
+
+
+def _fits(value: float) -> bool:
+    """Whether a float can hold it: a whole number of JSON may be larger than any."""
+    return isinstance(value, float) or abs(value) < 1 << 1000
 
 
 def _judge(ppl: float | None, accuracy: float | None, problems: list[str]) -> None:

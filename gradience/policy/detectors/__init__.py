@@ -166,7 +166,9 @@ class Monitors:
         loss = numbers.get("loss")
         if loss is None and (ppl := numbers.get("ppl")) is not None and ppl > 0:
             loss = math.log(ppl)
-        return Judged(split, step, loss, numbers, None if n is None else int(n), self._state.train.value)
+        return Judged(
+            split, step, loss, numbers, int(n) if n is not None and math.isfinite(n) else None, self._state.train.value
+        )
 
     def _broken(self, step: int | None, payload: Mapping[str, Any]) -> list[tuple[str, Match]]:
         """A loss or perplexity of an evaluation that is no finite number."""

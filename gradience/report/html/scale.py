@@ -9,6 +9,8 @@ import msgspec
 from gradience.report.numbers import number
 
 LARGEST: Final = 1e300  # so that the length of an axis is a number
+SHORTEST: Final = 1e-12  # length of an axis, as a share of what it shows: less is rounding
+TINY: Final = 1e-290  # below it the round numbers run out
 DECADES_FOR_LOG: Final = 2.0  # a quantity that spans less reads better on a linear axis
 OUTLIERS: Final = 0.02  # share of the points at either end that an axis may leave out ...
 STRETCH: Final = 3.0  # ... where with them it would be this many times as long
@@ -55,8 +57,8 @@ def fitting(values: Iterable[float], start: float, end: float, *, may_be_log: bo
     is_log = may_be_log and low > 0 and math.log10(high) - math.log10(low) >= DECADES_FOR_LOG
     if not is_log:
         low, high = _without_outliers(known)
-    if low == high:
-        margin = abs(low) * 0.05 or 1.0
+    if high - low <= max(SHORTEST * max(abs(low), abs(high)), TINY):
+        margin = abs(low) * 0.05 if abs(low) > TINY else 1.0
         low, high = low - margin, high + margin
     return Scale(low=low, high=high, start=start, end=end, is_log=is_log)
 
