@@ -93,7 +93,18 @@ def test_what_the_run_knows(tmp_path: Path) -> None:
     """The planned steps let an early checkpoint be recognised; nothing where nothing is said, or no run is there."""
     planned = journals.named(_journal(tmp_path / "a.jsonl", planned=1000))
     unplanned = journals.named(_journal(tmp_path / "b.jsonl"))
-    assert journals.known(planned) == journals.Known(planned_steps=1000)
+    assert journals.known(planned).run.config.training.max_steps == 1000
     assert [journals.known(one) for one in (unplanned, journals.at(tmp_path / "c.jsonl"), None)] == [
         journals.Known()
     ] * 3
+
+
+def test_a_run_that_never_improved_is_known_for_it(tmp_path: Path) -> None:
+    """Whether or not it was watched while it was recorded."""
+    for name, losses in (("a.jsonl", (1.0, 1.1, 1.2)), ("b.jsonl", (1.0, 0.9, 0.8))):
+        with TelemetryWriter(tmp_path / name) as writer:
+            writer.run_start({})
+            for step, loss in enumerate(losses, start=1):
+                writer.eval(step, split="test", metrics={"loss": loss})
+    known = [journals.known(journals.named(tmp_path / name)) for name in ("a.jsonl", "b.jsonl")]
+    assert [one.run.never_improved for one in known] == [True, False]

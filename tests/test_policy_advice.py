@@ -6,8 +6,9 @@ import pytest
 from gradience.audit.record import AuditRecord
 from gradience.policy import catalogue
 from gradience.policy.advice import Advice, advise
+from gradience.policy.audit_rules import Run
 from gradience.policy.rule import TEXT_LIMIT
-from gradience.vnext.types import Recommendation
+from gradience.vnext.types import ConfigSnapshot, Recommendation, TrainingConfigSnapshot
 
 MakeRecord = Callable[..., AuditRecord]
 
@@ -15,6 +16,11 @@ AMPLE = [8.0, 6.0, 4.0, 2.0, *[0.1] * 28]  # r = 32; four directions hold the en
 FULL = [2.0] * 16
 DOMINATED = [10.0, *[0.5] * 7]
 FORBIDDEN = ("wasted", "unused", "optimal", "healthy")
+
+
+def planned(steps: int) -> Run:
+    """A run of so many steps."""
+    return Run(config=ConfigSnapshot(training=TrainingConfigSnapshot(max_steps=steps)))
 
 
 def _codes(advice: Advice) -> list[str]:
@@ -79,9 +85,24 @@ def test_an_init_that_starts_at_zero_is_advised_on(make_record: MakeRecord, init
 def test_an_early_checkpoint_withholds_rank_advice(make_record: MakeRecord) -> None:
     """Below a fifth of the planned steps the spectrum still forms."""
     record = make_record({"0.q_proj": AMPLE}, step=199)
-    assert advise(record, planned_steps=1000).verdict == "abstain"
-    assert advise(record, planned_steps=900).verdict == "review"
+    assert advise(record, run=planned(1000)).verdict == "abstain"
+    assert advise(record, run=planned(900)).verdict == "review"
     assert advise(record).verdict == "review"
+
+
+def test_a_run_that_learned_nothing_withholds_rank_advice(make_record: MakeRecord) -> None:
+    """Its spectrum is as tidy as that of one that needs little."""
+    advice = advise(make_record({"0.q_proj": AMPLE}), run=Run(never_improved=True))
+    assert (advice.verdict, advice.suggested_rank) == ("abstain", None)
+    assert "never improved" in advice.recommendations[0].message
+
+
+def test_a_quantised_base_is_a_caveat_of_the_advice(make_record: MakeRecord) -> None:
+    """The suggestion stands; a test of it needs the same base."""
+    config = ConfigSnapshot(training=TrainingConfigSnapshot(extras={"load_in_4bit": True}))
+    advice = advise(make_record({"0.q_proj": AMPLE}), run=Run(config=config))
+    assert (advice.verdict, advice.suggested_rank) == ("review", 4)
+    assert "quantized_base" in _codes(advice)
 
 
 def test_a_spectrum_spread_over_the_whole_rank_suggests_a_probe(make_record: MakeRecord) -> None:

@@ -37,7 +37,7 @@ class Landings:
     def _land(self, place: str, record: AuditRecord) -> Advice:
         fetched = references.fetch(place, tracker=self._keeping.tracking_uri)
         journal = keep.journal(fetched, self._keeping)
-        advice = audit_note.advise(record, journals.known(journal), self._policy)
+        advice = audit_note.advise(record, journals.known(journal, self._policy), self._policy)
         if journal is not None:
             delivered = keep.deliver(
                 audit_note.land(journal, record, advice), self._keeping, fetched, what=audit_note.WORD

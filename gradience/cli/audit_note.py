@@ -26,9 +26,7 @@ _SAME_AUDIT: Final = (
 
 def advise(record: AuditRecord, known: Known, policy: Policy | None = None) -> Advice:
     """The advice on an audit, in the light of what its run knows."""
-    found = advice.advise(
-        record, planned_steps=known.planned_steps, completion_tokens=known.completion_tokens, policy=policy
-    )
+    found = advice.advise(record, run=known.run, policy=policy)
     return msgspec.structs.replace(found, verified=known.verified(record.adapter.fingerprint))
 
 

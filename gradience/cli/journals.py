@@ -10,11 +10,16 @@ import msgspec
 from gradience.errors import InputError, TelemetryError
 from gradience.evaluation import verification
 from gradience.evaluation.verification import Verification
-from gradience.policy import check_rules
+from gradience.policy.audit_rules import Run
+from gradience.policy.detectors import Monitors
+from gradience.policy.replay import Replay
+from gradience.policy.rule import Policy
 from gradience.vnext import runs
 from gradience.vnext.telemetry_reader import TelemetryReader
+from gradience.vnext.types import ConfigSnapshot
 
 NAME: Final = "run.jsonl"
+NEVER_IMPROVED: Final = "never_improved"  # the rule that withholds rank advice from a run that learned nothing
 ABOVE: Final = 2  # folders above the adapter: OUT/checkpoint-500 and OUT/run-1/checkpoint-500 both find OUT's journal
 _LONGEST: Final = 60  # characters of a reference in a file's name
 
@@ -27,10 +32,9 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Known(msgspec.Struct, frozen=True, kw_only=True):
-    """What the run says that bears on an adapter: steps planned, tokens to learn from, and the latest verification."""
+    """What a journal says that bears on an adapter: how its run was meant and went, and the latest verification."""
 
-    planned_steps: int | None = None
-    completion_tokens: int | None = None
+    run: Run = Run()
     verification: Verification | None = None
 
     def verified(self, fingerprint: str | None) -> str:
@@ -93,14 +97,15 @@ def apart(reference: str) -> Journal:
     return at(Path(f"audit-{name.strip('-.')}-{mark}.jsonl"))
 
 
-def known(journal: Journal | None) -> Known:
-    """What the journal tells; nothing where there is none, or no run in it."""
+def known(journal: Journal | None, policy: Policy | None = None) -> Known:
+    """What the journal tells, the detectors judging by `policy`; nothing where there is none, or no run in it."""
     if journal is None or journal.run_id is None:
         return Known()
-    seen = TelemetryReader(journal.path, run_id=journal.run_id).summarize()
+    replay = Replay(journal.run_id, lambda: Monitors(policy))
+    seen = TelemetryReader(journal.path, run_id=journal.run_id).watched(replay.take)
+    never_improved = any(one.code == NEVER_IMPROVED for one in replay.fired)
     return Known(
-        planned_steps=seen.config.training.max_steps if seen.config else None,
-        completion_tokens=check_rules.completion_tokens(seen.config) if seen.config else None,
+        run=Run(config=seen.config or ConfigSnapshot(), never_improved=never_improved),
         verification=verification.read(seen.verification),
     )
 

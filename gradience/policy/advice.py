@@ -9,10 +9,10 @@ from typing import Final, Literal
 import msgspec
 
 from gradience.audit.record import AUDIT_VERSION, AuditRecord
-from gradience.policy import catalogue, ranks
-from gradience.policy.audit_rules import GATES, RULES, UNMEASURED, AuditCase, BrokenCase
+from gradience.policy import catalogue, check_rules, ranks
+from gradience.policy.audit_rules import GATES, RULES, UNMEASURED, AuditCase, BrokenCase, Run
 from gradience.policy.ranks import RankSuggestion
-from gradience.policy.rule import Policy, confidence_word
+from gradience.policy.rule import Policy, confidence_word, ordered
 from gradience.vnext.types import Recommendation, Severity
 
 Verdict = Literal["ok", "review", "act", "abstain", "error"]
@@ -42,20 +42,13 @@ class Advice(msgspec.Struct, frozen=True, kw_only=True):
     audit_version: int = AUDIT_VERSION
 
 
-def advise(
-    record: AuditRecord,
-    *,
-    planned_steps: int | None = None,
-    completion_tokens: int | None = None,
-    policy: Policy | None = None,
-) -> Advice:
-    """Advise on an audit; of its run, where known, the planned steps and the tokens that it learns from."""
+def advise(record: AuditRecord, *, run: Run | None = None, policy: Policy | None = None) -> Advice:
+    """Advise on an audit; what is known of its `run` may withhold rank advice, or add a caveat."""
     policy = policy or catalogue.shipped()
     suggestion = ranks.suggest(record, policy.thresholds(ranks.CODE))
-    case = AuditCase(
-        record=record, suggestion=suggestion, planned_steps=planned_steps, completion_tokens=completion_tokens
-    )
-    found = policy.findings(GATES, case) or policy.findings(RULES, case)
+    case = AuditCase(record=record, suggestion=suggestion, run=run or Run())
+    caveats = policy.findings((check_rules.quantized_base,), check_rules.case(case.run.config))
+    found = policy.findings(GATES, case) or ordered([*policy.findings(RULES, case), *caveats])
     doing = _suggestion(found)
     compresses = doing == "compress"
     return Advice(

@@ -12,21 +12,27 @@ from typing import Final
 import msgspec
 
 from gradience.audit.record import AuditRecord, ModuleAudit
-from gradience.policy import allocation, module_ranks, ranks
+from gradience.policy import allocation, check_rules, module_ranks, ranks
 from gradience.policy.rule import Finder, Match, Thresholds
-from gradience.vnext.types import Severity
+from gradience.vnext.types import ConfigSnapshot, Severity
 
 PLAIN_INITS: Final = frozenset({"true", "gaussian", "eva", "orthogonal", "mica"})  # their B @ A starts at zero
 NAMES_SHOWN: Final = 10
 
 
+class Run(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of the run that trained the adapter."""
+
+    config: ConfigSnapshot = ConfigSnapshot()
+    never_improved: bool = False  # as the detector of that name judges its held-out losses
+
+
 class AuditCase(msgspec.Struct, frozen=True, kw_only=True):
-    """An audit and what is known of the run that it belongs to."""
+    """An audit, and the run that it belongs to."""
 
     record: AuditRecord
     suggestion: ranks.RankSuggestion
-    planned_steps: int | None = None
-    completion_tokens: int | None = None
+    run: Run = Run()
 
 
 class BrokenCase(msgspec.Struct, frozen=True):
@@ -53,7 +59,13 @@ def adapter_untrained(case: AuditCase, _: Thresholds) -> Match | None:
 
 def audit_abstained(case: AuditCase, limits: Thresholds) -> Match | None:
     """The spectrum is not that of the change, or says nothing of the trained rank, or the change is not finished."""
-    tested = (_init_reason(case), _difference_reason(case), _dora_reason(case), _early_reason(case, limits))
+    tested = (
+        _init_reason(case),
+        _difference_reason(case),
+        _dora_reason(case),
+        _early_reason(case, limits),
+        _run_reason(case),
+    )
     reasons = [reason for reason in tested if reason is not None]
     return Match(facts={"reason": "; ".join(reasons), "reasons": reasons}) if reasons else None
 
@@ -128,7 +140,7 @@ def uneven_rank_use(case: AuditCase, limits: Thresholds) -> Match | None:
 
 def capacity_low(case: AuditCase, limits: Thresholds) -> Match | None:
     """Fewer parameters than tokens that were learned from, where the run's configuration counts those."""
-    tokens, params = case.completion_tokens, case.record.summary.total_lora_params
+    tokens, params = check_rules.completion_tokens(case.run.config), case.record.summary.total_lora_params
     if tokens is None or params >= limits["params_per_token_min"] * tokens:
         return None
     return Match(facts={"params": params, "tokens": tokens})
@@ -168,10 +180,16 @@ def _dora_reason(case: AuditCase) -> str | None:
 
 
 def _early_reason(case: AuditCase, limits: Thresholds) -> str | None:
-    step, planned = case.record.adapter.step, case.planned_steps
+    step, planned = case.record.adapter.step, case.run.config.training.max_steps
     if step is None or not planned or step >= limits["planned_share_min"] * planned:
         return None
     return f"step {step} of {planned} planned: the spectrum is still forming and moves either way"
+
+
+def _run_reason(case: AuditCase) -> str | None:
+    if not case.run.never_improved:
+        return None
+    return "the held-out loss of its run never improved, and an adapter that learned nothing has a tidy spectrum too"
 
 
 def _is_flat(module: ModuleAudit, limits: Thresholds) -> bool:

@@ -12,6 +12,7 @@ import msgspec
 from gradience.audit.record import AuditRecord
 from gradience.evaluation.verification import Subject, Verification
 from gradience.policy import advice, monitor, regression, verification
+from gradience.policy.audit_rules import Run
 from gradience.policy.check import check
 from gradience.policy.detectors import Monitors
 from gradience.settings import sources
@@ -57,19 +58,17 @@ def adapter(
     spectra: Mapping[str, Sequence[float]] = ADAPTER,
     *,
     udr: Mapping[str, float] | None = None,
-    planned_steps: int | None = None,
-    completion_tokens: int | None = None,
+    training: Mapping[str, Any] | None = None,
     **info: Any,
 ) -> Input:
-    """An adapter with these singular values; `udr` as it was measured beside a base model."""
+    """An adapter with these singular values; `udr` as measured beside a base, `training` its run's settings."""
 
     def codes(make_record: MakeRecord) -> Codes:
         record = make_record(spectra, **info)
         modules = tuple(msgspec.structs.replace(one, udr=(udr or {}).get(one.name)) for one in record.modules)
         found = advice.advise(
             msgspec.structs.replace(record, modules=modules),
-            planned_steps=planned_steps,
-            completion_tokens=completion_tokens,
+            run=Run(config=snapshot(training or {})),
         )
         return [one.action for one in found.recommendations]
 

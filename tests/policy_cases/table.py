@@ -101,7 +101,9 @@ AUDIT: Final = {
     ),
     "energy_concentrated": Pair(adapter(ONE_LAYER), adapter({name: [1.0] * 8 for name in ONE_LAYER})),
     "uneven_rank_use": Pair(adapter(UNEVEN), adapter()),
-    "capacity_low": Pair(adapter(completion_tokens=10_000_000), adapter(completion_tokens=10_000)),
+    "capacity_low": Pair(
+        adapter(training={"completion_tokens": 10_000_000}), adapter(training={"completion_tokens": 10_000})
+    ),
     "update_dominant": Pair(
         adapter(udr={"layers.0.q_proj": 0.4}),
         adapter({**ADAPTER, "layers.0.q_proj": [1e-3] * 16}, udr={"layers.0.q_proj": 0.4}),
