@@ -104,7 +104,7 @@ def test_a_run_that_never_improved_is_known_for_it(tmp_path: Path) -> None:
     for name, losses in (("a.jsonl", (1.0, 1.1, 1.2)), ("b.jsonl", (1.0, 0.9, 0.8))):
         with TelemetryWriter(tmp_path / name) as writer:
             writer.run_start({})
-            for step, loss in enumerate(losses, start=1):
-                writer.eval(step, split="test", metrics={"loss": loss})
+            for step, loss in enumerate(losses):
+                writer.eval(10 * step, split="test", metrics={"loss": loss})
     known = [journals.known(journals.named(tmp_path / name)) for name in ("a.jsonl", "b.jsonl")]
     assert [one.run.never_improved for one in known] == [True, False]
