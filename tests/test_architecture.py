@@ -155,7 +155,8 @@ def test_importing_an_integration_does_not_import_its_tool(package: str) -> None
 
 def _heavy_after(modules: list[str]) -> str:
     """Import `modules` in a fresh interpreter; name the first one that brought a heavy library, and the library."""
-    heavy = sorted({*HEAVY, *(tool for tools in TOOLS.values() for tool in tools), "wandb", "transformers", "peft"})
+    tools = {tool for tools in TOOLS.values() for tool in tools}
+    heavy = sorted({*HEAVY, *tools, "wandb", "transformers", "peft", "rich", "jinja2"})
     script = (
         "import importlib, sys\n"
         f"for module in {modules!r}:\n"
