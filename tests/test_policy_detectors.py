@@ -194,6 +194,13 @@ def test_the_state_is_strict_json(code: str) -> None:
         json.dumps([monitors.observe(*event), monitors.state()], allow_nan=False)
 
 
+def test_a_run_that_diverged_does_not_overfit() -> None:
+    """Its evaluations rise with its training loss, each in its own time."""
+    losses = [*GOOD[:200], *(0.9 * 1.2**step for step in range(100))]
+    found = codes(run(losses, every(30, lambda i: {"loss": max(1.5 - 0.1 * i, 1.3 ** (30 * i - 200))})))
+    assert {"loss_diverged"} <= set(found) <= {"loss_diverged", "loss_spike", "eval_regression"}
+
+
 def test_a_policy_switches_a_detector_off_and_moves_its_thresholds() -> None:
     """As it does with every rule."""
     policy = catalogue.shipped().changed("loss_spike", score=100.0)

@@ -166,9 +166,9 @@ class Monitors:
         loss = numbers.get("loss")
         if loss is None and (ppl := numbers.get("ppl")) is not None and ppl > 0:
             loss = math.log(ppl)
-        return Judged(
-            split, step, loss, numbers, int(n) if n is not None and math.isfinite(n) else None, self._state.train.value
-        )
+        has_risen = self._state.loss_diverged.above > 0  # then a training loss is nothing to set others beside
+        train = None if has_risen else self._state.train.value
+        return Judged(split, step, loss, numbers, int(n) if n is not None and math.isfinite(n) else None, train)
 
     def _broken(self, step: int | None, payload: Mapping[str, Any]) -> list[tuple[str, Match]]:
         """A loss or perplexity of an evaluation that is no finite number."""
