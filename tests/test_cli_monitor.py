@@ -268,34 +268,6 @@ def test_a_directory_without_a_run_is_refused(tmp_path: Path) -> None:
     assert "no .jsonl file in it is telemetry" in result.stderr
 
 
-def test_a_report_in_html_is_written_beside_the_summary(run: Path, tmp_path: Path) -> None:
-    """In place of an older one, which stays where the new one cannot be written; nothing else is left there."""
-    page = tmp_path / "pages" / "run.html"
-    page.parent.mkdir()
-    page.write_text("old")
-    result = _monitor(run, "--html", page)
-    assert (result.exit_code, result.stderr) == (0, f"Wrote the report to {page}.\n")
-    assert "status      ok, step 4 of 4" in result.stdout
-    assert page.read_text().startswith("<!doctype html>")
-    assert list(page.parent.iterdir()) == [page]
-    refused = _monitor(run, "--html", tmp_path / "gone" / "run.html")
-    assert (refused.exit_code, refused.stderr.count("\n")) == (1, 1)
-
-
-def test_a_report_in_html_on_stdout_is_alone_there(run: Path) -> None:
-    """--json wants stdout as well, and several runs have no report."""
-    result = _monitor(run, "--html", "-", "--fail-on", "info")
-    assert result.stdout.startswith("<!doctype html>")
-    assert result.stdout.endswith("</html>\n")
-    assert [_monitor(*given, "--html", "-").exit_code for given in ([run, "--json"], [run, run.parent])] == [2, 0]
-
-
-def test_a_report_in_html_is_of_one_run(run: Path, tmp_path: Path) -> None:
-    """Of several there is the table."""
-    other = _record(tmp_path / "other.jsonl", lambda writer: writer.train_step(1, loss=1.0))
-    assert _monitor(run, other, "--html", tmp_path / "x.html").exit_code == 2
-
-
 def test_detectors_run_over_a_file_as_they_do_in_the_recorder(tmp_path: Path) -> None:
     """A run that was recorded without them has their findings, their alerts in the document, and meets the bar."""
 

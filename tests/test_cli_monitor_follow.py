@@ -20,6 +20,8 @@ from gradience.cli.live.ticker import Ticker
 from gradience.cli.main import group
 from gradience.cli.recorded import Asked
 from gradience.errors import TelemetryError
+from gradience.mirror.fleet.standing import Standing
+from gradience.mirror.sink import Tracked
 from gradience.policy.replay import Mark
 from gradience.vnext.signals import SignalSnapshot
 from gradience.vnext.telemetry import TelemetryWriter
@@ -156,6 +158,18 @@ def test_progress_is_told_against_the_plan() -> None:
     """With the pace and the time that is left, where they are known."""
     assert picture.progress(_live(steps_per_s=2.5, left_s=30.0)) == "step 25 of 100, 2.5 steps/s, 30.0 s left"
     assert picture.progress(_live(seen=SignalSnapshot(last_step=3))) == "step 3"
+
+
+def test_a_tracker_that_lags_is_told() -> None:
+    """With its run's address, and what went wrong last."""
+    tracked = {"a": Tracked(id="1", url="http://mlflow/1")}
+    sinks = [
+        Standing(journal="x", sink="mlflow", target="t", behind=12, lag_s=90.0, runs=tracked, error="refused"),
+        Standing(journal="x", sink="wandb", target="t", runs={}),
+    ]
+    told = [line.text.strip() for line in picture.lines(_live(standings=sinks), 100)]
+    assert "mlflow    12 lines behind, 90.0 s  http://mlflow/1  refused" in told
+    assert "wandb     up to date" in told
 
 
 def test_lines_tell_each_thing_once() -> None:
