@@ -36,8 +36,8 @@ def test_how_the_test_went_stands_under_the_suggestion(make_record: MakeRecord) 
 def test_the_suggested_candidate_is_marked(make_record: MakeRecord) -> None:
     """Each candidate with energy, errors, parameters and size; the suggested one has a mark."""
     rows = [line.split() for line in _text(make_record({"0.q_proj": AMPLE})).splitlines()]
-    assert [">", "4", "99.8%", "4.8%", "1.2%", "4.8%", "512", "0.00205"] in rows
-    assert ["32", "100.0%", "0.0%", "0.0%", "0.0%", "4.1K", "0.0164"] in rows
+    assert [">", "4", "99.8%", "4.8%", "1.2%", "4.8%", "512", "0.00205", "8"] in rows
+    assert ["32", "100.0%", "0.0%", "0.0%", "0.0%", "4.1K", "0.0164", "32"] in rows
 
 
 def test_no_heading_stands_over_nothing(make_record: MakeRecord) -> None:

@@ -46,7 +46,7 @@ def test_a_finding_comes_with_its_test_and_limits(make_record: MakeRecord) -> No
 def test_tables_are_github_flavoured(make_record: MakeRecord) -> None:
     """Candidates with the suggested one in bold, then types, then targets."""
     note = audit_note(*_payloads(make_record({"0.q_proj": AMPLE, "0.mlp": AMPLE})))
-    assert "| rank | energy kept | relative error | worst module | params | MB |\n| --- | ---: |" in note
+    assert "| rank | energy kept | relative error | worst module | params | MB | vLLM slot |\n| --- | ---: |" in note
     assert "| **4** | 99.8% |" in note
     first = [line.split("|")[1].strip() for line in note.splitlines() if line.startswith("|")]
     assert first[first.index("type") :] == ["type", "---", "attn", "mlp", "all", "target", "---", "q\\_proj", "mlp"]

@@ -27,6 +27,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     tracker: str | None = None  # the address of the tracker for references to its runs and models
     cache: Path | None = None  # None: nothing is kept
     policy: Policy | None = None  # other than ours
+    copies: int | None = None  # adapters of the kind that are served
     whole: bool = False  # the records are wanted too; they are large
 
 
@@ -55,7 +56,7 @@ def answer(place: str, name: str, order: Order) -> Answer:
         return _refused(place, name, str(error))
     except Exception as error:  # noqa: BLE001 - a fault of ours in one adapter must not cost the 99,999 others
         return _refused(place, name, f"cannot audit {name}: internal error, {type(error).__name__}: {error}")
-    advice = advise(done.record, policy=order.policy)
+    advice = advise(done.record, policy=order.policy, copies=order.copies)
     return Answer(
         place=place,
         row=row.of(name, done.record, advice),

@@ -80,7 +80,7 @@ def _run(asked: Input, view: View, keeping: Keeping, gate: Gate, policy: Policy,
         audit_broken.alert(error, place, journal, keeping, policy)
         raise
     judged = audit_gate.judge(record, baseline, policy)
-    advice = audit_note.advise(record, journals.known(journal, policy), policy)
+    advice = audit_note.advise(record, journals.known(journal, policy), policy, copies=asked.copies)
     body = audit_view.document(record, advice, view) if view.as_json else {}
     if not view.as_json:
         output.lines(audit_view.text(record, advice, view))

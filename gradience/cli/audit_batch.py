@@ -69,9 +69,10 @@ def run(
         cache=None if spread.no_cache else _cache(),
         whole=keeping.is_mirrored,
         policy=policy,
+        copies=asked.copies,
     )
     sheet, names = Sheet(view, fail_on), row.names(places)
-    landings = Landings(keeping, policy)
+    landings = Landings(keeping, policy, asked.copies)
     with Tally(len(names)) as tally:
         for answer in crew.answers(names, asked_of_each, _crew(spread)):
             if view.format == "jsonl" or keeping.is_mirrored:

@@ -24,6 +24,7 @@ class Input(msgspec.Struct, frozen=True, kw_only=True):
     device: str
     exact: bool
     base_model: str | None
+    copies: int | None
 
 
 options: Final = together(
@@ -47,6 +48,7 @@ options: Final = together(
         metavar="DIR|ID",
         help="Set the updates against the weights of this model: a directory, or org/name or hf://org/name on the Hub.",
     ),
+    click.option("--copies", type=click.IntRange(1), metavar="N", help="Adapters of this kind that you serve."),
     title="What is measured",
 )
 

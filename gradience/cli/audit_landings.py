@@ -16,8 +16,8 @@ from gradience.policy.rule import Policy
 class Landings:
     """Puts each audit where its adapter's run is, if trackers are to hear of it."""
 
-    def __init__(self, keeping: Keeping, policy: Policy) -> None:
-        self._keeping, self._policy = keeping, policy
+    def __init__(self, keeping: Keeping, policy: Policy, copies: int | None) -> None:
+        self._keeping, self._policy, self._copies = keeping, policy, copies
         self.has_failed = False
         self.is_behind = False
 
@@ -37,7 +37,7 @@ class Landings:
     def _land(self, place: str, record: AuditRecord) -> Advice:
         fetched = references.fetch(place, tracker=self._keeping.tracking_uri)
         journal = keep.journal(fetched, self._keeping)
-        advice = audit_note.advise(record, journals.known(journal, self._policy), self._policy)
+        advice = audit_note.advise(record, journals.known(journal, self._policy), self._policy, copies=self._copies)
         if journal is not None:
             delivered = keep.deliver(
                 audit_note.land(journal, record, advice), self._keeping, fetched, what=audit_note.WORD

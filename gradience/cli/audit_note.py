@@ -24,9 +24,9 @@ _SAME_AUDIT: Final = (
 )
 
 
-def advise(record: AuditRecord, known: Known, policy: Policy | None = None) -> Advice:
+def advise(record: AuditRecord, known: Known, policy: Policy | None = None, *, copies: int | None = None) -> Advice:
     """The advice on an audit, in the light of what its run knows."""
-    found = advice.advise(record, run=known.run, policy=policy)
+    found = advice.advise(record, run=known.run, copies=copies, policy=policy)
     return msgspec.structs.replace(found, verified=known.verified(record.adapter.fingerprint))
 
 

@@ -64,7 +64,7 @@ class _Walk:
 
     def __init__(self, asked: Input, journal: Journal | None, policy: Policy) -> None:
         self._asked, self._journal, self._policy = asked, journal, policy
-        self._known = journals.known(journal)
+        self._known = journals.known(journal, policy)
         self.points: list[Point] = []
         self.landed: Landed | None = None  # added, if any of the audits was
 
@@ -75,7 +75,7 @@ class _Walk:
             outcome.refuse(str(error))
             self.points.append(Point(peft_dir=str(path), step=trainer.step(path), error=str(error)))
             return
-        advice = audit_note.advise(record, self._known, self._policy)
+        advice = audit_note.advise(record, self._known, self._policy, copies=self._asked.copies)
         self.points.append(series.point(record, advice, self.points))
         self._keep(record, advice)
 

@@ -42,11 +42,16 @@ class Advice(msgspec.Struct, frozen=True, kw_only=True):
     audit_version: int = AUDIT_VERSION
 
 
-def advise(record: AuditRecord, *, run: Run | None = None, policy: Policy | None = None) -> Advice:
-    """Advise on an audit; what is known of its `run` may withhold rank advice, or add a caveat."""
+def advise(
+    record: AuditRecord, *, run: Run | None = None, copies: int | None = None, policy: Policy | None = None
+) -> Advice:
+    """Advise on an audit; what is known of its `run` may withhold rank advice, or add a caveat.
+
+    `copies` are the adapters of its kind that are served, where somebody says.
+    """
     policy = policy or catalogue.shipped()
     suggestion = ranks.suggest(record, policy.thresholds(ranks.CODE))
-    case = AuditCase(record=record, suggestion=suggestion, run=run or Run())
+    case = AuditCase(record=record, suggestion=suggestion, run=run or Run(), copies=copies)
     caveats = policy.findings((check_rules.quantized_base,), check_rules.case(case.run.config))
     found = policy.findings(GATES, case) or ordered([*policy.findings(RULES, case), *caveats])
     doing = _suggestion(found)
@@ -76,10 +81,8 @@ VERDICTS: Final[tuple[Verdict, ...]] = ("ok", "review", "abstain", "act", "error
 def _verdict(finding: Recommendation) -> Verdict:
     if finding.severity.rank >= Severity.ERROR.rank:
         return "error"
-    if finding.severity is Severity.WARNING:
-        return "act"
-    by_code: dict[str, Verdict] = {"audit_abstained": "abstain", "over_provisioned": "review"}
-    return by_code.get(finding.action, "ok")
+    by_code: dict[str, Verdict] = {"audit_abstained": "abstain", "over_provisioned": "review"}  # however grave
+    return by_code.get(finding.action, "act" if finding.severity is Severity.WARNING else "ok")
 
 
 def _suggestion(found: Sequence[Recommendation]) -> Suggestion:

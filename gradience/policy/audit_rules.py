@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from gradience.audit.record import AuditRecord, ModuleAudit
-from gradience.policy import allocation, check_rules, module_ranks, ranks
+from gradience.policy import allocation, check_rules, module_ranks, ranks, serving
 from gradience.policy.rule import Finder, Match, Thresholds
 from gradience.vnext.types import ConfigSnapshot, Severity
 
@@ -33,6 +33,7 @@ class AuditCase(msgspec.Struct, frozen=True, kw_only=True):
     record: AuditRecord
     suggestion: ranks.RankSuggestion
     run: Run = Run()
+    copies: int | None = None  # adapters of the kind that are served, where somebody says
 
 
 class BrokenCase(msgspec.Struct, frozen=True):
@@ -87,8 +88,10 @@ def over_provisioned(case: AuditCase, _: Thresholds) -> Match | None:
         "worst_module": cut.worst_module,
         "params_saved": table[-1].params - cut.params,
         "params_saved_share": 1.0 - cut.params / table[-1].params,
+        "savings": serving.savings(table[-1].size_bytes, cut.size_bytes, (asked.current_r, cut.rank), case.copies),
+        "copies": case.copies or 1,
     }
-    return Match(facts=facts)
+    return Match(facts=facts, severity=Severity.WARNING if case.copies else None)
 
 
 def flat_spectrum(case: AuditCase, limits: Thresholds) -> Match | None:

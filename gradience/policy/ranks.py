@@ -12,7 +12,7 @@ import msgspec
 from gradience.audit import ladder
 from gradience.audit.record import AuditRecord, ModuleAudit
 from gradience.audit.tensors.safetensors_file import ITEM_BYTES
-from gradience.policy import catalogue
+from gradience.policy import catalogue, serving
 from gradience.policy.rule import Thresholds
 
 CODE: Final = "over_provisioned"  # the rule whose thresholds say which rank is worth testing
@@ -45,6 +45,7 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     worst_module: str
     params: int
     size_bytes: int | None  # None where the stored type is not known
+    slot: int | None  # the least max_lora_rank of vLLM that takes it; None above all of them
 
 
 def suggest(record: AuditRecord, limits: Thresholds | None = None) -> RankSuggestion:
@@ -82,6 +83,7 @@ def _candidate(record: AuditRecord, index: int, rank: int) -> Candidate:
         worst_module=worst.name,
         params=params,
         size_bytes=None if size is None else params * size,
+        slot=serving.slot(rank),
     )
 
 

@@ -12,7 +12,7 @@ from gradience.policy.advice import Advice, Verdict
 from gradience.report import base_text, finding_text, module_rows
 from gradience.report.layout import block, heading, labelled, table
 from gradience.report.module_rows import Wanted
-from gradience.report.numbers import count, fixed, megabytes, number, percent
+from gradience.report.numbers import MISSING, count, fixed, megabytes, number, percent
 from gradience.report.plain import plain
 
 VERDICTS: Final[dict[Verdict, str]] = {
@@ -140,7 +140,7 @@ def _findings(advice: Advice, *, verbose: bool) -> list[str]:
 
 
 def _candidates(record: AuditRecord, advice: Advice) -> list[str]:
-    header = ("", "rank", "energy kept", "relative error", "spectral error", "worst module", "params", "MB")
+    header = ("", "rank", "energy kept", "relative error", "spectral error", "worst module", "params", "MB", "vLLM")
     rows = [_candidate(row, row.rank == advice.suggested_rank) for row in ranks.candidates(record)]
     return block("Candidate ranks, for compression after training", table(header, rows)) if rows else []
 
@@ -155,6 +155,7 @@ def _candidate(row: ranks.Candidate, suggested: bool) -> tuple[str, ...]:
         percent(row.worst_error),
         count(row.params),
         megabytes(row.size_bytes),
+        MISSING if row.slot is None else str(row.slot),
     )
 
 

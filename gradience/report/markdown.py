@@ -16,7 +16,7 @@ from gradience.errors import InputError
 from gradience.policy import ranks
 from gradience.policy.rule import confidence_word
 from gradience.report.audit_text import VERDICTS, VERIFIED
-from gradience.report.numbers import count, fixed, megabytes, number, percent
+from gradience.report.numbers import MISSING, count, fixed, megabytes, number, percent
 from gradience.report.plain import plain
 from gradience.vnext.types import Recommendation
 
@@ -109,10 +109,11 @@ def _candidates(record: AuditRecord, suggested: object) -> list[str]:
             percent(row.worst_error),
             count(row.params),
             megabytes(row.size_bytes),
+            MISSING if row.slot is None else str(row.slot),
         ]
         for row in ranks.candidates(record)
     ]
-    header = ("rank", "energy kept", "relative error", "worst module", "params", "MB")
+    header = ("rank", "energy kept", "relative error", "worst module", "params", "MB", "vLLM slot")
     return ["### Candidate ranks, for compression after training", _table(header, rows)] if rows else []
 
 
