@@ -55,6 +55,18 @@ def _record(path: Path, recorded: Recorded) -> Path:
     return path
 
 
+def test_a_run_that_was_killed_is_judged_by_its_last_evaluation(tmp_path: Path) -> None:
+    """Nothing more comes of it; one that is still recorded may get better."""
+    path = tmp_path / "run.jsonl"
+    writer = TelemetryWriter(path)
+    for step, accuracy in enumerate((0.9, 0.5), start=1):
+        writer.eval(step, split="test", metrics={"accuracy": accuracy})
+    live = CliRunner().invoke(group, ["monitor", str(path), "--fail-on", "eval_regression"])
+    writer.replaced()
+    killed = CliRunner().invoke(group, ["monitor", str(path), "--fail-on", "eval_regression"])
+    assert (live.exit_code, killed.exit_code) == (0, 3), killed.output
+
+
 def test_a_run_is_summed_up(run: Path) -> None:
     """How it ended, the latest of train and test, and the gap; nothing to find in a run that went well."""
     text = _monitor(run).stdout

@@ -88,6 +88,14 @@ def test_a_resumed_run_is_watched_on(tmp_path: Path) -> None:
     assert [alert.code for alert in TelemetryReader(path).summarize().alerts] == ["loss_spike"]
 
 
+def test_a_run_that_is_named_is_watched_on_too(tmp_path: Path) -> None:
+    """Whoever gives the run_id goes on with that run as well."""
+    path = tmp_path / "run.jsonl"
+    record(path, [1.0 + 0.01 * (step % 7) for step in range(60)], run_id="a")
+    record(path, [1.0, 1.0, 5.0], first=61, run_id="a")
+    assert [alert.code for alert in TelemetryReader(path).summarize().alerts] == ["loss_spike"]
+
+
 def test_nothing_is_watched_unless_it_is_asked_for(tmp_path: Path) -> None:
     """A file holds what its writer was given."""
     with TelemetryWriter(tmp_path / "run.jsonl") as writer:

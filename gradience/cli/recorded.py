@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory
 import msgspec
 
 from gradience.cli import run_places
+from gradience.cli.abandoned import is_abandoned
 from gradience.errors import TelemetryError
 from gradience.history import trainer_state
 from gradience.policy import catalogue, detected, monitor
@@ -58,6 +59,8 @@ def read(place: str, asked: Asked) -> Recorded:
 def _read(place: str, reader: TelemetryReader, asked: Asked) -> Recorded:
     replay = asked.replay()
     seen = msgspec.structs.replace(reader.watched(replay.take), seal=reader.seal())
+    if not seen.ended and is_abandoned(Path(place)):
+        replay.finish()
     return judged(place, seen, replay, asked)
 
 

@@ -4,7 +4,7 @@ It takes the records of a file in blocks, whether the file is finished or still 
 the run that started last: a new one begins anew.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -15,7 +15,7 @@ from gradience.vnext.monitoring import Monitor
 from gradience.vnext.notices import Notices
 from gradience.vnext.record import Record
 from gradience.vnext.signals import AlertSeen
-from gradience.vnext.types import SCHEMA, Alert, AnyEvent, RunStart, Severity, UnknownEvent
+from gradience.vnext.types import SCHEMA, Alert, AnyEvent, RunEnd, RunStart, Severity, UnknownEvent
 
 MARKS_KEPT: Final = 200  # more would hide a chart
 
@@ -58,6 +58,11 @@ class Replay:
                 self._watch(self._watching, record)
         self.course.take(pending)
 
+    def finish(self) -> None:
+        """Nothing more comes, though the run never said so: ask for what only the end can tell."""
+        if self._watching is not None and self._last is not None:
+            self._fire(self._last, self._watching.observe(RunEnd.name, None, {}))
+
     @property
     def fired(self) -> tuple[AlertSeen, ...]:
         """What the detectors found, each severity and code once, whether or not the recorder had noted it."""
@@ -72,11 +77,15 @@ class Replay:
         self.course = Course()
         self.marks: list[Mark] = []
         self._fired = Notices()
+        self._last: AnyEvent | UnknownEvent | None = None
         self._watching = self._detectors() if self._detectors else None
 
     def _watch(self, watching: Monitor, record: Record) -> None:
-        event = record.event
-        for fired in monitoring.watch(watching, record):
+        self._last = record.event
+        self._fire(record.event, monitoring.watch(watching, record))
+
+    def _fire(self, event: AnyEvent | UnknownEvent, found: Iterable[Mapping[str, Any]]) -> None:
+        for fired in found:
             alert = _alert(event, fired)
             self._fired.alert(alert)
             self._mark(alert, is_recorded=False)

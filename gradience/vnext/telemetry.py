@@ -225,6 +225,7 @@ class TelemetryWriter:
         last = runs.last(place) if resume and is_file else None
         if last is not None and (always or runs.status(place, last.run_id) != RunStatus.OK.value):
             self.run_id = last.run_id
+        if is_file:
             self._catch_up(place)
 
     def _record(self, event: str, step: Any, payload: dict[str, Any]) -> None:

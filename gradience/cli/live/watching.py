@@ -6,13 +6,13 @@ from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Final, Protocol
 
+from gradience.cli.abandoned import is_abandoned
 from gradience.cli.live.feed import Feed
 from gradience.cli.live.picture import Live
 from gradience.cli.recorded import Asked
 from gradience.errors import GradienceError
 from gradience.mirror.fleet import standing
 from gradience.mirror.fleet.standing import Standing
-from gradience.vnext import lock, state
 from gradience.vnext.types import Eval
 
 POLL_S: Final = 0.5
@@ -60,24 +60,10 @@ def _live(feed: Feed, sinks: "_Sinks", encoding: str | None) -> Live:
         gap_s=feed.pace.gap_s,
         is_there=feed.is_there,
         is_caught_up=feed.is_caught_up,
-        is_abandoned=feed.is_there and not seen.ended and _is_abandoned(feed.path),
+        is_abandoned=feed.is_there and not seen.ended and is_abandoned(feed.path),
         replaced=feed.replaced,
         encoding=encoding,
     )
-
-
-def _is_abandoned(path: Path) -> bool:
-    """Whether there was a recorder that could lock the file, and there is none now."""
-    locks = [place / state.RECORDER_LOCK for place in state.places(path)]
-    signed = next((place for place in locks if _size(place)), None)
-    return signed is not None and lock.holder(signed) is None
-
-
-def _size(place: Path) -> int:
-    try:
-        return place.stat().st_size
-    except OSError:
-        return 0
 
 
 class _Sinks:
