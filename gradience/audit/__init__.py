@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 from gradience.audit.record import ENERGY_LEVEL, AuditRecord
 from gradience.errors import InputError
-from gradience.references import Fetched, fetch
 
 if TYPE_CHECKING:
     from gradience.audit.base.measured import Against
     from gradience.audit.base.plan import Plan
+    from gradience.references import Fetched
 
 __all__ = ["Progress", "audit", "fingerprint"]
 
@@ -22,7 +22,7 @@ Progress = Callable[[int, int], object]  # called with the modules done and the 
 
 
 def audit(
-    path: str | PathLike[str] | Fetched,
+    path: "str | PathLike[str] | Fetched",
     *,
     initial: str | PathLike[str] | None = None,
     energy_level: float = ENERGY_LEVEL,
@@ -72,6 +72,7 @@ def fingerprint(path: str | PathLike[str]) -> str:
         InputError: the reference cannot be fetched.
     """
     from gradience.audit.disk import digest, folder
+    from gradience.references import fetch
 
     place = fetch(path)
     with place.named():

@@ -5,10 +5,10 @@ from typing import Final, Literal
 
 import msgspec
 
-from gradience.evaluation import verification
 from gradience.vnext.record import Record
 from gradience.vnext.types import Metrics
 
+KIND: Final = "verification"  # of the event
 OUTCOME_TAG: Final = "gradience.verified"
 ADAPTER_TAG: Final = "gradience.verified_adapter"
 RANK_TAG: Final = "gradience.verified_rank"
@@ -30,8 +30,10 @@ class Verified(msgspec.Struct, frozen=True, kw_only=True):
 def of_line(record: Record) -> Verified | None:
     """What a line tells; None where it is no verification, or an inconclusive one, which shows nothing."""
     event = record.event
-    if not isinstance(event, Metrics) or event.kind != verification.KIND:
+    if not isinstance(event, Metrics) or event.kind != KIND:
         return None
+    from gradience.evaluation import verification  # brings statistics: only where there is one
+
     found = verification.read(event.metrics)
     if found is None or found.adapter.fingerprint is None or found.verified == "inconclusive":
         return None

@@ -4,11 +4,13 @@ No resolver is imported until it is asked for. Schemes that nobody claims go to 
 dozens of file systems.
 """
 
-from importlib import metadata
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from gradience.errors import InputError
 from gradience.references.resolver import Resolver
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 GROUP: Final = "gradience.references"
 FALLBACK: Final = "fsspec"
@@ -28,7 +30,9 @@ def resolver(scheme: str) -> Resolver:
     return made
 
 
-def _only(scheme: str) -> metadata.EntryPoint:
+def _only(scheme: str) -> "EntryPoint":
+    from importlib import metadata  # brings an e-mail parser, which no command should wait for
+
     claims = {entry for name in (FALLBACK, scheme) for entry in metadata.entry_points(group=GROUP, name=name)}
     chosen = [entry for entry in claims if entry.name == scheme] or list(claims)
     if not chosen:

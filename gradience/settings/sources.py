@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from gradience.errors import InputError
-from gradience.settings import peft, pickled, text, tools
+from gradience.settings import peft, text, tools
 from gradience.settings.snapshot import canonical, fill
 
 ADAPTER_NAMES: Final = ("adapter_config.json", "adapter_config.yaml", "adapter_config.yml")
@@ -65,6 +65,8 @@ def _read(file: Path) -> dict[str, Any]:
 
 def _read_training(file: Path) -> dict[str, Any]:
     if file.suffix == ".bin":
+        from gradience.settings import pickled  # brings pickletools: only where there is a pickle
+
         return canonical(pickled.load(file))
     read = text.load(file)
     return canonical(_state(read) if file.name == STATE_NAME else tools.translated(read))

@@ -6,7 +6,6 @@ wants a case in which it fires and one in which it is silent; docs/RULES.md is m
 """
 
 from functools import cache
-from importlib import resources
 from pathlib import Path
 from typing import Final, get_args
 
@@ -41,6 +40,6 @@ def _rules(phase: Phase) -> list[Rule]:
     import yaml  # only for those who judge something
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where it was built
-    text = resources.files(__package__).joinpath(f"{phase}.yaml").read_text(encoding="utf-8")
+    text = Path(__file__).with_name(f"{phase}.yaml").read_text(encoding="utf-8")
     entries = yaml.load(text, Loader=loader)  # noqa: S506 - a safe loader, of our own file
     return [msgspec.convert({"code": code, "phase": phase, **entry}, Rule) for code, entry in entries.items()]
