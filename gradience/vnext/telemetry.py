@@ -20,9 +20,8 @@ from gradience.errors import TelemetryError, TextViolationError
 from gradience.vnext import codec, given, journal, mirroring, monitoring, privacy, recorders, repair, runs
 from gradience.vnext.appender import Appender
 from gradience.vnext.footing import LOOK_S, Footing
-from gradience.vnext.monitoring import Monitor
-from gradience.vnext.record import Record
-from gradience.vnext.types import Alert, ConfigSnapshot, RunEnd, RunStart, RunStatus, Severity, TrainStep
+from gradience.vnext.monitoring import Monitor, Said
+from gradience.vnext.types import Alert, ConfigSnapshot, RunEnd, RunStart, RunStatus, Severity
 
 _log = logging.getLogger(__name__)
 _BOUNDARIES: Final = frozenset({RunStart.name, RunEnd.name})
@@ -88,7 +87,7 @@ class TelemetryWriter:
         self._silent = recorders.is_silent_rank()
         self._begun = self._ended = self._losing = False
         self._mirror: mirroring.Mirror | None = None
-        self._monitor = monitoring.monitor(monitors)
+        self._watch = monitoring.watch_for(monitors)
         if not self._silent:
             folder = None if state_dir is None else Path(state_dir)
             self._mirror = mirroring.mirror(self.path, sinks, host, folder, close_timeout_s)
@@ -155,7 +154,8 @@ class TelemetryWriter:
         """The run ended; the disk has every line of it when this returns, sealed by this one."""
         payload = {"status": given.text(status)} | ({} if reason is None else {"reason": given.text(reason)})
         with self._lock:
-            self._watch_end(payload)
+            if self._watch is not None and self._is_open:
+                self._raise_alerts(self._watch.end(payload))
             self._record(RunEnd.name, None, payload | self._seal())
 
     def log(self, event: str, step: Any = None, **fields: Any) -> None:
@@ -225,8 +225,8 @@ class TelemetryWriter:
         last = runs.last(place) if resume and is_file else None
         if last is not None and (always or runs.status(place, last.run_id) != RunStatus.OK.value):
             self.run_id = last.run_id
-        if is_file:
-            self._catch_up(place)
+        if is_file and self._watch is not None:
+            self._watch.catch_up(place, self.run_id)
 
     def _record(self, event: str, step: Any, payload: dict[str, Any]) -> None:
         if self._silent:
@@ -242,51 +242,21 @@ class TelemetryWriter:
                     self._begin()
                 if self._losing or event in _BOUNDARIES:
                     self._written(event)
-                if self._monitor is not None and event not in _UNWATCHED:
-                    self._watch(line, event, step, payload)
+                if self._watch is not None and event not in _UNWATCHED:
+                    self._raise_alerts(self._watch.see(line, event, step, payload))
         except TextViolationError:
             raise
         except Exception as error:  # noqa: BLE001 - the boundary to training: a lost event must not end a run
             self._lose(event, error)
 
-    def _catch_up(self, place: Path) -> None:
-        if self._monitor is not None:
-            try:
-                monitoring.catch_up(self._monitor, place, self.run_id)
-            except Exception as error:  # noqa: BLE001 - the boundary to training, as in `_watch`
-                self._unwatch(error)
+    @property
+    def _is_open(self) -> bool:
+        """Whether the run has begun here and not ended."""
+        return self._begun and not self._ended and not self._silent and self._appender is not None
 
-    def _watch(self, line: bytes, event: str, step: Any, payload: dict[str, Any]) -> None:
-        """Let the run's monitor see what a line says, and record the alerts that it fires."""
-        if self._monitor is None:
-            return
-        try:
-            if event == TrainStep.name and monitoring.is_plain(step, payload):
-                fired = self._monitor.observe(event, step, payload)
-            else:
-                read = codec.decode(line)
-                step, fired = read.step, list(monitoring.watch(self._monitor, Record(0, 0, line, read)))
-        except Exception as error:  # noqa: BLE001 - the boundary to training: what watches it must not end it
-            self._unwatch(error)
-            return
-        for alert in fired:
-            self._record(Alert.name, step, dict(alert))
-
-    def _watch_end(self, payload: Mapping[str, Any]) -> None:
-        """Record what only the end can tell before it: the end seals the file and closes the tracked run."""
-        if self._monitor is None or self._silent or self._appender is None or not self._begun or self._ended:
-            return
-        try:
-            fired = list(self._monitor.observe(RunEnd.name, None, payload))
-        except Exception as error:  # noqa: BLE001 - the boundary to training, as in `_watch`
-            self._unwatch(error)
-            return
-        for alert in fired:
-            self._record(Alert.name, None, dict(alert))
-
-    def _unwatch(self, error: Exception) -> None:
-        self._monitor = None
-        _log.warning("the run is no longer watched: %s: %s", type(error).__name__, error)
+    def _raise_alerts(self, said: Said) -> None:
+        for alert in said.alerts:
+            self._record(Alert.name, said.step, dict(alert))
 
     def _open_appender(self, line: bytes) -> Appender:
         if self._appender is None:
