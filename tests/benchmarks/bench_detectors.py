@@ -66,13 +66,14 @@ def main() -> int:
     """Print the tables; the exit code is 1 when a bar is missed."""
     curves = curves_of.read()
     print(f"{len(curves)} trainings of tiny models, {sum(one.steps for one in curves)} steps")
-    verdicts = [*_told("as they were recorded", _recorded(curves))]
+    verdicts = [*_told("as they were recorded", recorded(curves))]
     good = [one for one in curves if not one.intends]
     verdicts += _told(f"a fault put into each of the {len(good)} good ones", _injected(good))
     return 0 if all([*verdicts, _cost(curves)]) else 1
 
 
-def _recorded(curves: Iterable[Curve]) -> dict[str, Score]:
+def recorded(curves: Iterable[Curve]) -> dict[str, Score]:
+    """How each detector did over the curves as they are."""
     scores = {code: Score() for code in CODES}
     for curve in curves:
         fired = first_alerts(curve)
