@@ -371,4 +371,5 @@ def test_an_adapter_that_is_not_finite_is_an_alert_on_its_run(adapter: Path, run
     (alert,) = [line for line in map(json.loads, run.read_text().splitlines()) if line["event"] == "alert"]
     assert (alert["code"], alert["severity"], alert["step"]) == ("adapter_nonfinite", "error", 30)
     assert alert["context"]["count"] == 4
-    assert CliRunner().invoke(group, ["monitor", str(run), "--fail-on", "adapter_nonfinite"]).exit_code == 3
+    bars = {"adapter_nonfinite": 3, "adapter_nonfinit": 2}
+    assert {bar: CliRunner().invoke(group, ["monitor", str(run), "--fail-on", bar]).exit_code for bar in bars} == bars

@@ -12,18 +12,10 @@ from gradience.cli.live import start
 from gradience.cli.live.ticker import INTERVAL_S
 from gradience.cli.recorded import Asked, Recorded
 from gradience.curves import course
-from gradience.policy import audit_rules, catalogue, check, detectors, monitor, verification
-from gradience.policy.rule import codes
+from gradience.policy import catalogue, monitor
 from gradience.report import monitor_text
 
 SCHEMA: Final = "gradience.monitor/v1"
-CODES: Final = (
-    *codes(monitor.RULES),
-    *detectors.CODES,
-    *codes(check.RULES),
-    *codes(audit_rules.RULES),
-    *codes(verification.RULES),
-)
 
 
 @click.command()
@@ -65,10 +57,10 @@ def command(
     RUN.jsonl may be compressed with gzip, or `-` for stdin; or the trainer_state.json of a Hugging Face Trainer. Of a
     directory, every run in it is meant. --fail-on also looks at recorded alerts (by their code) and recorded advice.
     """
-    output.no_slip(fail_on, CODES)
+    policy = catalogue.load(policy_file)
+    output.no_slip(fail_on, policy.rules)
     if as_json and page == html.STDOUT:
         raise click.UsageError("--json and --html - both want stdout: name a file for the report")
-    policy = catalogue.load(policy_file)
     if gap_threshold is not None:
         policy = policy.changed("memorization_gap", gap=gap_threshold)
     asked = Asked(run_id=run_id, policy=policy, strict=strict_schema)
