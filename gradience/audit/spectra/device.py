@@ -3,9 +3,10 @@
 from typing import NamedTuple
 
 from gradience.audit.disk.adapter import Adapter
+from gradience.audit.spectra import threads
 from gradience.errors import InputError
 
-_HEAVY_FLOP = 2e11  # some seconds of one core: well above what a first CUDA context costs
+_HEAVY_FLOP = 2e11  # some seconds of each core, well above what a first CUDA context costs: 16 cores beat an H100 below
 
 
 class Choice(NamedTuple):
@@ -22,7 +23,7 @@ def choose(asked: str, adapter: Adapter) -> Choice:
         InputError: it is none of these, or this machine does not have it.
     """
     if asked == "auto":
-        return Choice("cuda" if flop(adapter) > _HEAVY_FLOP and _cuda_devices() else "cpu")
+        return Choice("cuda" if flop(adapter) > _HEAVY_FLOP * threads.cpus() and _cuda_devices() else "cpu")
     kind, _, number = asked.partition(":")
     if kind not in ("cpu", "cuda", "mps") or (number and not number.isdecimal()):
         raise InputError(f"cannot audit on device {asked!r}: it is not known; give auto, cpu, cuda, cuda:N or mps")

@@ -97,7 +97,7 @@ class _Pool:
         self._products = _products(device)
         self._solve = _solve_exactly if exact else _solve
         self._benches: queue.SimpleQueue[Bench] = queue.SimpleQueue()
-        self._count = _workers(adapter, device)
+        self._count = _workers(adapter)
         for _ in range(self._count):
             self._benches.put(Bench(adapter.modules))
         self._threads = ThreadPoolExecutor(self._count, "gradience-audit")
@@ -215,7 +215,6 @@ def _products(device: str) -> _Products:
     return Gpu(device)
 
 
-def _workers(adapter: Adapter, device: str) -> int:
-    if device != "cpu":
-        return 1
+def _workers(adapter: Adapter) -> int:
+    """A GPU wants as many: they read the file and widen its numbers."""
     return max(1, min(threads.cpus(), _WORKERS, int(devices.flop(adapter) / _WORK_FLOP)))
