@@ -38,6 +38,7 @@ def compress(adapter: Path, *arguments: str | Path) -> Result:
         (("--energy", "0.45"), 2),
         (("--energy", "1"), 16),
         (("--per-layer",), 4),
+        (("--per-layer", "--energy", "0.45"), 2),
     ],
 )
 def test_the_rank_is_the_audits_or_the_one_that_was_asked_for(
@@ -55,7 +56,7 @@ def test_the_rank_is_the_audits_or_the_one_that_was_asked_for(
     [
         ({}, ("--rank", "17"), 1, "it cannot get rank 17; give a --rank from 1 to 16"),
         ({}, ("--rank", "0"), 1, "it cannot get rank 0"),
-        ({}, ("--rank", "4", "--per-layer"), 2, "give one of --rank, --energy and --per-layer"),
+        ({}, ("--rank", "4", "--per-layer"), 2, "--rank says it all"),
         ({"needed": 0}, ("--rank", "4"), 1, "its update is zero in all modules"),
         ({"needed": 16}, (), 1, "the audit suggests no rank below 16; say what to try: --rank N"),
         ({"init_lora_weights": False}, (), 1, "init_lora_weights=false"),

@@ -11,7 +11,7 @@ from gradience import audit, references
 from gradience.audit import compression
 from gradience.audit.compression import Compression
 from gradience.audit.disk.opening import opened
-from gradience.audit.record import AuditRecord
+from gradience.audit.record import ENERGY_LEVEL, AuditRecord
 from gradience.cli import keep, landing, output
 from gradience.cli.bar import Bar
 from gradience.cli.journals import Journal
@@ -59,7 +59,7 @@ options: Final = together(
         metavar="SHARE",
         help="The least such rank that keeps this share of the whole update's energy.",
     ),
-    click.option("--per-layer", is_flag=True, help="A rank for each module: less portable, see the manual."),
+    click.option("--per-layer", is_flag=True, help="A rank for each module, of the same energy: see the manual."),
     click.option("--initial", type=A_PATH, metavar="DIR", help="The adapter before training, to be subtracted."),
     click.option("--dtype", type=click.Choice(list(FORMATS)), help="Of the new factors; else that of the old ones."),
     title="What is written",
@@ -78,8 +78,8 @@ def command(*, as_json: bool, policy_file: Path | None, **given: Any) -> None:
     becomes part of the recorded run that trained the adapter, where its JSONL is found.
     """
     asked, keeping = taken(Input, given), taken(Keeping, given)
-    if sum((asked.rank is not None, asked.energy is not None, asked.per_layer)) > 1:
-        raise click.UsageError("give one of --rank, --energy and --per-layer")
+    if asked.rank is not None and (asked.energy is not None or asked.per_layer):
+        raise click.UsageError("--rank says it all: leave out --energy and --per-layer")
     keep.check(keeping, asked.peft_dir)
     policy = catalogue.load(policy_file)
     place = references.fetch(asked.peft_dir, tracker=keeping.tracking_uri)
@@ -110,7 +110,8 @@ def _compressed(place: Fetched, asked: Input, policy: Policy) -> Compression:
 
 def _measured(place: Fetched, asked: Input) -> AuditRecord:
     with Bar("measuring") as progress:
-        return audit.audit(place, initial=asked.initial, progress=progress)
+        energy = ENERGY_LEVEL if asked.energy is None else asked.energy
+        return audit.audit(place, initial=asked.initial, energy_level=energy, progress=progress)
 
 
 def _sizes(found: Compression, out: Path) -> tuple[int, int]:
