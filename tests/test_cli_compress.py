@@ -38,7 +38,7 @@ def compress(adapter: Path, *arguments: str | Path) -> Result:
         (("--energy", "0.45"), 2),
         (("--energy", "1"), 16),
         (("--per-layer",), 4),
-        (("--per-layer", "--energy", "0.45"), 2),
+        (("--per-layer", "--energy", "1"), 16),
     ],
 )
 def test_the_rank_is_the_audits_or_the_one_that_was_asked_for(
