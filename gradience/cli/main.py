@@ -22,6 +22,7 @@ COMMANDS: Final = {
     "compare": ("gradience.cli.compare", "Compare the updates of two adapters, or recorded runs."),
     "monitor": ("gradience.cli.monitor", "Sum up recorded runs, or watch one: losses, alerts, audit, advice."),
     "sinks": ("gradience.cli.sinks", "List the trackers that can be mirrored into, or check them."),
+    "import": ("gradience.cli.import_", "Make a journal of a run that a Trainer, MLflow or W&B has."),
     "compress": ("gradience.cli.compress", "Write an adapter of a lower rank, the best approximation of its update."),
     "explain": ("gradience.cli.explain", "Say what a rule means, where it comes from and what would refute it."),
     "verify": ("gradience.cli.verify", "Run your evaluation on an adapter and on its compressed form."),

@@ -16,11 +16,14 @@
     user       who is at work here
     references the class that fetches adapters from runs and registered models
     download   ... in a process of its own
+    history    the class that `gradience import` reads runs by
+    fetched    ... from a store
 
-All but `sink`, `store`, `active` and `references` are imported by the first `open` or in another process.
+All but `sink`, `store`, `active`, `references` and `history` are imported by the first `open` or in another process.
 """
 
+from gradience_mlflow.history import MLflowHistories
 from gradience_mlflow.references import MLflowResolver
 from gradience_mlflow.sink import MLflowSink
 
-__all__ = ["MLflowResolver", "MLflowSink"]
+__all__ = ["MLflowHistories", "MLflowResolver", "MLflowSink"]

@@ -26,11 +26,15 @@
     probing       whether it can be used, without a run
     resolver      the class that fetches adapters which are artifacts
     artifact      ... in a process of its own
+    history       the class that `gradience import` reads runs by
+    imported      ... from a server, or from an offline run's file
 
-All but `sink`, `place`, `active`, `onward` and `resolver` are imported by the first `open` or in another process.
+All but `sink`, `place`, `active`, `onward`, `resolver` and `history` are imported by the first `open`, or in another
+process.
 """
 
+from gradience_wandb.history import WandbHistories
 from gradience_wandb.resolver import ArtifactResolver
 from gradience_wandb.sink import WandbSink
 
-__all__ = ["ArtifactResolver", "WandbSink"]
+__all__ = ["ArtifactResolver", "WandbHistories", "WandbSink"]
