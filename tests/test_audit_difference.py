@@ -28,7 +28,10 @@ def test_the_spectrum_is_that_of_the_difference(tmp_path: Path, save_adapter: Sa
     after, before = save_adapter(tmp_path / "after", needed=16), save_adapter(tmp_path / "before", needed=4)
     for module in audit(after, initial=before).modules:
         dense = update(after, module.name) - update(before, module.name)
-        assert module.singular_values == pytest.approx(torch.linalg.svdvals(dense).tolist(), abs=1e-12)
+        values = torch.linalg.svdvals(
+            dense
+        ).tolist()  # dense, and by products: each rounds to a few 1e-16 of the largest
+        assert module.singular_values == pytest.approx(values, rel=1e-6, abs=1e-12)
         assert (module.r, module.params) == (32, 32 * 64)
 
 

@@ -69,7 +69,7 @@ def test_what_only_the_end_tells_stands_before_it(tmp_path: Path) -> None:
     assert reader.seal() == SealSeen(line=4, lines=3, is_intact=True)
 
 
-@pytest.mark.parametrize("kind", [float, np.float32, np.float64, torch.tensor, str], ids=str)
+@pytest.mark.parametrize("kind", [float, np.float32, np.float64, torch.tensor, str], ids=lambda kind: kind.__name__)
 def test_a_replay_gives_the_same_whatever_was_logged(tmp_path: Path, kind: Callable[[float], Any]) -> None:
     """Numbers of other libraries are watched as they read back from their line."""
     path = tmp_path / "run.jsonl"

@@ -29,6 +29,7 @@ def audit(
     device: str = "auto",
     exact: bool = False,
     base_model: str | PathLike[str] | None = None,
+    intruders: int = 0,
     progress: Progress | None = None,
 ) -> AuditRecord:
     """Measure the adapter in the directory `path`, in memory that does not grow with its size.
@@ -38,7 +39,8 @@ def audit(
     `initial` is the adapter as it was before training, to be subtracted: one that began from a piece of the base
     weights (PiSSA and its kin) needs it. `device` is auto, cpu, cuda, cuda:N or mps; `exact` asks for the slower QR
     method for every module. `base_model` is the directory of the model that was adapted: each update is then also set
-    against the weight that it is added to.
+    against the weight that it is added to, and the `intruders` modules of the largest ratio are searched for directions
+    that the weight did not have, some seconds for each.
 
     Raises:
         AdapterError: there is no adapter whose update follows from its factors, or its numbers are broken.
@@ -61,7 +63,12 @@ def audit(
 
         measured = survey.measure(found, device=device, exact=exact, progress=progress)
         base = _norms(planned, progress) if planned else None
-        return aggregate.record(found, measured, energy_level=energy_level, fingerprint=digested.result(), base=base)
+        record = aggregate.record(found, measured, energy_level=energy_level, fingerprint=digested.result(), base=base)
+        if planned is None or not intruders:
+            return record
+        from gradience.audit.base import intrusion
+
+        return intrusion.added(record, found, planned, most=intruders, progress=progress)
 
 
 def fingerprint(path: str | PathLike[str]) -> str:

@@ -2,7 +2,7 @@
 
 import msgspec
 
-AUDIT_VERSION = 2  # goes up when a field is added, or changes its meaning
+AUDIT_VERSION = 3  # goes up when a field is added, or changes its meaning
 ENERGY_LEVEL = 0.95  # share of squared Frobenius norm; 90 % costs measurably more quality (see docs/USER_MANUAL.md)
 
 
@@ -81,6 +81,7 @@ class ModuleAudit(msgspec.Struct, frozen=True, kw_only=True):
     udr: float | None = None  # update dominance ratio ‖ΔW‖₂ / ‖W‖₂
     udr_f: float | None = None  # ‖ΔW‖_F / ‖W‖_F
     sdi: float | None = None  # log10(udr); none for an update of zero
+    intruders: int | None = None  # of the ten leading directions of W + ΔW, those that W did not have; where looked for
 
 
 class BaseRelative(msgspec.Struct, frozen=True, kw_only=True):

@@ -58,6 +58,8 @@ def command(*, policy_file: Path | None, fail_on: str | None, **given: Any) -> N
     is_table = found.several or view.format in audit_view.TABLES
     audit_gate.check(gate, fail_on, several=asked.all_checkpoints or is_table)
     output.known_bar(fail_on, (*codes(UNMEASURED), *codes((*GATES, *RULES)), *gate.codes()))
+    if asked.intruders and not asked.base_model:
+        raise click.UsageError("--intruders looks at the base model's weights: give --base-model as well")
     policy = catalogue.load(policy_file)
     if asked.all_checkpoints:
         audit_series.check(view, several=found.several)

@@ -25,6 +25,7 @@ class Input(msgspec.Struct, frozen=True, kw_only=True):
     exact: bool
     base_model: str | None
     copies: int | None
+    intruders: int
 
 
 options: Final = together(
@@ -47,6 +48,13 @@ options: Final = together(
         type=A_PLACE,
         metavar="DIR|ID",
         help="Set the updates against the weights of this model: a directory, or org/name or hf://org/name on the Hub.",
+    ),
+    click.option(
+        "--intruders",
+        type=click.IntRange(0),
+        default=0,
+        metavar="N",
+        help="With --base-model: search the N most changed modules for directions that their weights did not have.",
     ),
     click.option("--copies", type=click.IntRange(1), metavar="N", help="Adapters of this kind that you serve."),
     title="What is measured",
@@ -71,4 +79,5 @@ def arguments(asked: Input) -> dict[str, Any]:
         "device": asked.device,
         "exact": asked.exact,
         "base_model": asked.base_model,
+        "intruders": asked.intruders,
     }

@@ -221,6 +221,19 @@ def _quiet(group: list[ModuleAudit], share: float) -> list[ModuleAudit]:
 
 
 UNMEASURED: Final[tuple[Finder[BrokenCase], ...]] = (adapter_nonfinite,)
+
+
+def intruder_dims(case: AuditCase, limits: Thresholds) -> Match | None:
+    """Directions that lead the changed weight and were none of the weight's before."""
+    found = [one for one in case.record.modules if one.intruders is not None and one.intruders >= limits["count_min"]]
+    if not found:
+        return None
+    total = sum(one.intruders or 0 for one in found)
+    searched = sum(one.intruders is not None for one in case.record.modules)
+    facts = {"count": total, "modules": len(found), "searched": searched, "first": found[0].name}
+    return Match(facts={**facts, "names": [one.name for one in found[:NAMES_SHOWN]]}, scope="modules")
+
+
 # Where one of these applies, the others say nothing.
 GATES: Final[tuple[Finder[AuditCase], ...]] = (adapter_untrained, audit_abstained)
 RULES: Final[tuple[Finder[AuditCase], ...]] = (
@@ -232,4 +245,5 @@ RULES: Final[tuple[Finder[AuditCase], ...]] = (
     uneven_rank_use,
     capacity_low,
     update_dominant,
+    intruder_dims,
 )

@@ -219,3 +219,25 @@ def test_a_quantised_base_is_unavailable(tmp_path: Path) -> None:
     assert [issue.partition(":")[0] for issue in record.issues] == ["base_quantised"]
     assert {row.base_sigma_max for row in record.modules} == {None}
     assert record.summary.udr_max is None
+
+
+@pytest.mark.parametrize("make", [llama, gpt2])
+def test_intruders_are_those_of_the_live_model(tmp_path: Path, make: Any) -> None:
+    """In the orientation of the layer, square and stored transposed ones too; only so many modules are searched."""
+    model = make()
+    model.save_pretrained(tmp_path / "base")
+    targets = LLAMA_TARGETS if make is llama else ["c_attn", "c_proj"]
+    options = {} if make is llama else {"fan_in_fan_out": True}
+    folder = adapter(model, tmp_path / "adapter", target_modules=targets, lora_alpha=64, **options)
+    wrapped = peft.PeftModel.from_pretrained(model, folder)
+    record = audit(folder, base_model=tmp_path / "base", intruders=3)
+    searched = [module for module in record.modules if module.intruders is not None]
+    assert len(searched) == 3
+    for module in searched:
+        layer: Any = wrapped.base_model.model.get_submodule(module.name)
+        before, update = (one.detach().double() for one in (layer.base_layer.weight, layer.get_delta_weight("default")))
+        before, update = (one.T if make is gpt2 else one for one in (before, update))
+        old = torch.linalg.svd(before, full_matrices=False).U
+        new = torch.linalg.svd(before + update, full_matrices=False).U[:, :10]
+        assert module.intruders == int(((old.T @ new).abs().amax(0) < 0.5).sum())
+    assert sum(module.intruders or 0 for module in searched) > 0

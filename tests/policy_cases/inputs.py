@@ -58,14 +58,18 @@ def adapter(
     spectra: Mapping[str, Sequence[float]] = ADAPTER,
     *,
     udr: Mapping[str, float] | None = None,
+    intruders: Mapping[str, int] | None = None,
     training: Mapping[str, Any] | None = None,
     **info: Any,
 ) -> Input:
-    """An adapter with these singular values; `udr` as measured beside a base, `training` its run's settings."""
+    """An adapter with these singular values; `udr` and `intruders` are those beside a base, `training` its run's."""
 
     def codes(make_record: MakeRecord) -> Codes:
         record = make_record(spectra, **info)
-        modules = tuple(msgspec.structs.replace(one, udr=(udr or {}).get(one.name)) for one in record.modules)
+        modules = tuple(
+            msgspec.structs.replace(one, udr=(udr or {}).get(one.name), intruders=(intruders or {}).get(one.name))
+            for one in record.modules
+        )
         found = advice.advise(
             msgspec.structs.replace(record, modules=modules),
             run=Run(config=snapshot(training or {})),

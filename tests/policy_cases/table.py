@@ -104,6 +104,7 @@ AUDIT: Final = {
     "capacity_low": Pair(
         adapter(training={"completion_tokens": 10_000_000}), adapter(training={"completion_tokens": 10_000})
     ),
+    "intruder_dims": Pair(adapter(intruders={"layers.0.q_proj": 2}), adapter(intruders={"layers.0.q_proj": 0})),
     "update_dominant": Pair(
         adapter(udr={"layers.0.q_proj": 0.4}),
         adapter({**ADAPTER, "layers.0.q_proj": [1e-3] * 16}, udr={"layers.0.q_proj": 0.4}),
