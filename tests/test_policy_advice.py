@@ -6,7 +6,7 @@ import pytest
 from gradience.audit.record import AuditRecord
 from gradience.policy import catalogue
 from gradience.policy.advice import Advice, advise
-from gradience.policy.audit_rules import Run
+from gradience.policy.audit_rules import Earlier, Run
 from gradience.policy.rule import TEXT_LIMIT
 from gradience.vnext.types import ConfigSnapshot, Recommendation, TrainingConfigSnapshot
 
@@ -171,3 +171,22 @@ def test_a_policy_decides_what_is_worth_testing(make_record: MakeRecord) -> None
     """Rank 4 of 32 is below an eighth only where the bar is lower; then nothing is suggested."""
     policy = catalogue.shipped().changed("over_provisioned", share_of_r_max=0.1)
     assert advise(make_record({"0.q_proj": AMPLE}), policy=policy).suggested_rank is None
+
+
+@pytest.mark.parametrize(
+    ("earlier", "verdict"),
+    [
+        (None, "review"),
+        (Earlier(100, 4.0), "review"),
+        (Earlier(100, 3.0), "review"),
+        (Earlier(100, 6.0), "abstain"),
+        (Earlier(200, 6.0), "review"),
+        (Earlier(300, 6.0), "review"),
+    ],
+)
+def test_a_spectrum_that_still_moves_withholds_advice(
+    make_record: MakeRecord, earlier: Earlier | None, verdict: str
+) -> None:
+    """Since an audit of an earlier checkpoint, by more than a rank and a quarter; a later one says nothing of this."""
+    record = make_record({"0.q_proj": [4.0] * 4 + [0.1] * 28}, step=200)
+    assert advise(record, run=Run(earlier=earlier)).verdict == verdict

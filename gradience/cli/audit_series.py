@@ -12,12 +12,13 @@ from gradience.audit.record import AuditRecord
 from gradience.cli import audit_input, audit_note, audit_view, delivery, journals, keep, outcome, output
 from gradience.cli.audit_input import Input
 from gradience.cli.audit_view import TABLES, View
-from gradience.cli.journals import Journal
+from gradience.cli.journals import Journal, Known
 from gradience.cli.keep import Keeping
 from gradience.cli.landing import Landed
 from gradience.errors import AdapterError
 from gradience.policy import series
 from gradience.policy.advice import Advice
+from gradience.policy.audit_rules import Earlier
 from gradience.policy.rule import Policy
 from gradience.policy.series import Point
 from gradience.report import series_text
@@ -75,9 +76,17 @@ class _Walk:
             outcome.refuse(str(error))
             self.points.append(Point(peft_dir=str(path), step=trainer.step(path), error=str(error)))
             return
-        advice = audit_note.advise(record, self._known, self._policy, copies=self._asked.copies)
+        advice = audit_note.advise(record, self._since(), self._policy, copies=self._asked.copies)
         self.points.append(series.point(record, advice, self.points))
         self._keep(record, advice)
+
+    def _since(self) -> Known:
+        """What is known of the run, and of the checkpoint before."""
+        done = [one for one in self.points if one.summary is not None and one.step is not None]
+        if not done or done[-1].summary is None or done[-1].step is None:
+            return self._known
+        earlier = Earlier(done[-1].step, done[-1].summary.energy_rank_95_p90)
+        return msgspec.structs.replace(self._known, run=msgspec.structs.replace(self._known.run, earlier=earlier))
 
     def _keep(self, record: AuditRecord, advice: Advice) -> None:
         if self._journal is None:

@@ -10,11 +10,12 @@ import msgspec
 from gradience.errors import InputError, TelemetryError
 from gradience.evaluation import verification
 from gradience.evaluation.verification import Verification
-from gradience.policy.audit_rules import Run
+from gradience.policy.audit_rules import Earlier, Run
 from gradience.policy.detectors import Monitors
 from gradience.policy.replay import Replay
 from gradience.policy.rule import Policy
 from gradience.vnext import runs
+from gradience.vnext.signals import SignalSnapshot
 from gradience.vnext.telemetry_reader import TelemetryReader
 from gradience.vnext.types import ConfigSnapshot
 
@@ -105,9 +106,15 @@ def known(journal: Journal | None, policy: Policy | None = None) -> Known:
     seen = TelemetryReader(journal.path, run_id=journal.run_id).watched(replay.take)
     never_improved = any(one.code == NEVER_IMPROVED for one in replay.fired)
     return Known(
-        run=Run(config=seen.config or ConfigSnapshot(), never_improved=never_improved),
+        run=Run(config=seen.config or ConfigSnapshot(), never_improved=never_improved, earlier=_earlier(seen)),
         verification=verification.read(seen.verification),
     )
+
+
+def _earlier(seen: SignalSnapshot) -> Earlier | None:
+    """The latest audit that the journal has, if it says what is compared."""
+    step, rank = seen.lora_audit_step, (seen.lora_audit or {}).get("energy_rank_95_p90")
+    return None if step is None or not isinstance(rank, int | float) else Earlier(step, rank)
 
 
 def _in(folder: Path) -> Journal | None:

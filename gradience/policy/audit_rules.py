@@ -20,11 +20,19 @@ PLAIN_INITS: Final = frozenset({"true", "gaussian", "eva", "orthogonal", "mica"}
 NAMES_SHOWN: Final = 10
 
 
+class Earlier(msgspec.Struct, frozen=True):
+    """An audit of an earlier checkpoint of the run: its step, and the p90 over modules of the 95 % energy rank."""
+
+    step: int
+    energy_rank: float
+
+
 class Run(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of the run that trained the adapter."""
 
     config: ConfigSnapshot = ConfigSnapshot()
     never_improved: bool = False  # as the detector of that name judges its held-out losses
+    earlier: Earlier | None = None  # the latest audit before this one
 
 
 class AuditCase(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,6 +74,7 @@ def audit_abstained(case: AuditCase, limits: Thresholds) -> Match | None:
         _dora_reason(case),
         _early_reason(case, limits),
         _run_reason(case),
+        _moving_reason(case, limits),
     )
     reasons = [reason for reason in tested if reason is not None]
     return Match(facts={"reason": "; ".join(reasons), "reasons": reasons}) if reasons else None
@@ -193,6 +202,16 @@ def _run_reason(case: AuditCase) -> str | None:
     if not case.run.never_improved:
         return None
     return "the held-out loss of its run never improved, and an adapter that learned nothing has a tidy spectrum too"
+
+
+def _moving_reason(case: AuditCase, limits: Thresholds) -> str | None:
+    before, step = case.run.earlier, case.record.adapter.step
+    if before is None or step is None or before.step >= step:
+        return None
+    now, then = case.record.summary.energy_rank_95_p90, before.energy_rank
+    if abs(now - then) <= max(limits["moved_ranks_max"], limits["moved_share_max"] * then):
+        return None
+    return f"the spectrum still moves: p90 of k@95 went from {then:.3g} at step {before.step} to {now:.3g}"
 
 
 def _is_flat(module: ModuleAudit, limits: Thresholds) -> bool:
