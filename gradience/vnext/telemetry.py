@@ -5,7 +5,6 @@ said once.
 """
 
 import logging
-import os
 import threading
 import time
 import uuid
@@ -17,7 +16,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from gradience.errors import TelemetryError, TextViolationError
-from gradience.vnext import codec, given, journal, mirroring, monitoring, privacy, recorders, repair, runs
+from gradience.vnext import arguments, codec, given, journal, mirroring, monitoring, privacy, recorders, repair, runs
 from gradience.vnext.appender import Appender
 from gradience.vnext.footing import LOOK_S, Footing
 from gradience.vnext.monitoring import Monitor, Said
@@ -75,9 +74,9 @@ class TelemetryWriter:
         close_timeout_s: float = 30.0,
         monitors: bool | str | Path | Monitor | None = None,
     ) -> None:
-        policy = _policy(None if allow_text else max_str_len, on_text_violation)
+        policy = arguments.policy(None if allow_text else max_str_len, on_text_violation)
         self.path = Path(path)
-        self.run_id = _checked_run_id(run_id) or str(uuid.uuid4())
+        self.run_id = arguments.run_id(run_id) or str(uuid.uuid4())
         self.lost = 0
         self._strict = strict
         self._encoder = codec.Encoder(policy)
@@ -303,19 +302,3 @@ class TelemetryWriter:
         if not self._losing:
             self._losing = True
             _log.warning("cannot record %s to %s: %s; the run goes on without telemetry", event, self.path, error)
-
-
-def _policy(limit: int | None, on_violation: str) -> privacy.Policy:
-    if on_violation not in ("redact", "raise"):
-        raise ValueError(f"on_text_violation is {on_violation!r}: it takes 'redact' or 'raise'")
-    if limit is not None and (not isinstance(limit, int) or limit < 1):
-        raise ValueError(f"max_str_len is {limit!r}: it takes a positive number of characters, or None for no limit")
-    return privacy.Policy(max_str_len=limit, refuse=on_violation == "raise", known=privacy.secrets(os.environ))
-
-
-def _checked_run_id(run_id: str | None) -> str | None:
-    if run_id is None:
-        return None
-    if not isinstance(run_id, str) or not run_id or privacy.clean(run_id, privacy.DEFAULT, "run_id") != run_id:
-        raise ValueError(f"run_id must be a text of 1 to {privacy.MAX_STR_LEN} characters without secrets")
-    return run_id
