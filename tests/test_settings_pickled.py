@@ -126,6 +126,24 @@ def test_a_bomb_is_refused(tmp_path: Path) -> None:
             pickled.load(path)
 
 
+def test_a_number_that_no_float_holds_is_no_setting(tmp_path: Path) -> None:
+    """Nor can Python print it."""
+    path = tmp_path / "a.bin"
+    path.write_bytes(pickle.dumps({"max_steps": 1 << 40_000, "seed": 1 << 1000, "many": [1 << 40_000], "r": 8}))
+    assert pickled.load(path) == {"seed": 1 << 1000, "r": 8}
+
+
+def test_a_member_that_does_not_unpack_is_one_line(tmp_path: Path) -> None:
+    """Its compressed bytes are damaged, the archive around them is not."""
+    path = archived(tmp_path / "a.bin", pickle.dumps(list(range(1000))), how=zipfile.ZIP_DEFLATED)
+    raw = bytearray(path.read_bytes())
+    start = raw.index(b"data.pkl") + len(b"data.pkl")
+    raw[start : start + 20] = b"\xff" * 20
+    path.write_bytes(raw)
+    with pytest.raises(InputError, match="damaged"):
+        pickled.load(path)
+
+
 def test_references_that_double_cost_nothing(tmp_path: Path) -> None:
     """Sixty tuples of two, each of the one before: two to the sixtieth values, were they walked."""
     laughs = b"K\x01" + b"".join(b"q%ch%c\x86" % (i, i) for i in range(60))

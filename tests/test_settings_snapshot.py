@@ -31,8 +31,8 @@ def test_a_learning_rate_in_yaml_is_a_number(written: str) -> None:
 
 
 def test_a_rank_given_as_text_is_a_number() -> None:
-    """`"r": "64"` is rank 64."""
-    assert snapshot({"r": "64", "lora_alpha": "128"}).lora.alpha_over_r == 2.0
+    """`"r": "64"` is rank 64, and so it is with spaces around it."""
+    assert snapshot({"r": "64", "lora_alpha": " 128 "}).lora.alpha_over_r == 2.0
 
 
 def test_a_flat_optimizer_name_is_a_name() -> None:

@@ -26,6 +26,22 @@ def test_malformed_or_unsafe_yaml_is_one_clear_line(tmp_path: Path, content: str
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        "lora: &a {r: 8, extras: *a}",
+        "a0: &a0 [1, 2]\n" + "".join(f"a{i + 1}: &a{i + 1} [*a{i}, *a{i}]\n" for i in range(30)),
+    ],
+    ids=["itself", "doubling"],
+)
+def test_aliases_without_end_are_one_clear_line(tmp_path: Path, content: str) -> None:
+    """A kilobyte that stands for gigabytes, or for itself, is refused before anybody walks through it."""
+    file = tmp_path / "args.yaml"
+    file.write_text(content)
+    with pytest.raises(InputError, match="aliases"):
+        text.load(file)
+
+
 @pytest.mark.parametrize(("content", "kind"), [("[1]", "a list"), ('"x"', "text"), ("null", "nothing"), ("3", "a int")])
 def test_what_is_no_mapping_is_refused(tmp_path: Path, content: str, kind: str) -> None:
     """Settings are names and values."""

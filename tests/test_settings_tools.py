@@ -107,11 +107,29 @@ def test_what_is_left_to_be_filled_in_later_is_not_said(tmp_path: Path) -> None:
         ({"finetuning_type": "full", "lora_rank": 4}, {"lora_rank": 4}),
         ({"finetuning_type": "lora", "lora_rank": "x"}, {"lora_alpha": None}),
         ({"lora_parameters": "none"}, {"r": 8, "lora_alpha": 160.0}),
-        ({"datasets": "none"}, {"dataset": None}),
-        ({"datasets": []}, {"val_set_size": 0.0}),
+        ({"base_model": "m", "datasets": "none"}, {"dataset": None}),
+        ({"base_model": "m", "datasets": []}, {"val_set_size": 0.0}),
     ],
 )
 def test_odd_files_raise_nothing(settings: dict[str, Any], expected: dict[str, Any]) -> None:
     """A rule says later what is wrong with a value."""
     found = tools.translated(settings)
     assert {key: found.get(key) for key in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("settings", "tool"),
+    [
+        ({"template": "llama3", "learning_rate": 2e-4}, None),
+        ({"max_length": 512, "learning_rate": 2e-4}, None),
+        ({"datasets": [{"path": "a/b"}], "learning_rate": 2e-4}, None),
+        ({"micro_batch_size": 1, "tensor_model_parallel_size": 8}, None),
+        ({"model_name_or_path": "m", "use_peft": True, "datasets": [{"path": "a/b"}]}, "TRL"),
+        ({"stage": "sft", "template": "llama3", "dataset": "alpaca"}, "LLaMA-Factory"),
+        ({"base_model": "m", "datasets": [{"path": "a/b"}], "adapter": "lora"}, "axolotl"),
+    ],
+)
+def test_a_word_that_many_tools_have_tells_nothing(settings: dict[str, Any], tool: str | None) -> None:
+    """Another tool's defaults are not put into a file: they would be findings about settings that nobody made."""
+    assert tools.recognise(settings) == tool
+    assert (tools.translated(settings) == settings) == (tool is None)

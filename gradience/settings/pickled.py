@@ -8,6 +8,7 @@ import io
 import pickletools
 import warnings
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -20,6 +21,7 @@ SIZE_LIMIT: Final = 8_000_000  # bytes, unpacked: a Trainer's arguments take som
 _MAGIC: Final = 0x1950A86A20F9469CFC6C  # torch's first pickle in a file that is no zip
 _BEFORE: Final = 2  # pickles between it and the object: the protocol, and what the system was
 _SCALARS: Final = (str, int, float, bool, type(None))
+_BITS: Final = 1024  # of a whole number: what is longer is no setting, and no float holds it
 
 
 class Named(msgspec.Struct):
@@ -33,7 +35,7 @@ class Named(msgspec.Struct):
     def plain(self) -> Any:
         """An enumeration's member or a device is the one value that makes it; of anything else nothing is said."""
         one = self.arguments[0] if len(self.arguments) == 1 else None
-        return one if isinstance(one, _SCALARS) else None
+        return one if _is_scalar(one) else None
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -66,7 +68,7 @@ def _content(path: Path) -> bytes:
             name = next(name for name in archive.namelist() if name.endswith("data.pkl"))
             with archive.open(name) as member:
                 return _limited(member)
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError) as error:
         raise ValueError("the archive is damaged") from error
 
 
@@ -102,8 +104,12 @@ def _plain(value: Any) -> Any:
     value = value.plain if isinstance(value, Named) else value
     if isinstance(value, list | tuple):
         items = [item.plain if isinstance(item, Named) else item for item in value[:100]]
-        return items if items and all(isinstance(item, _SCALARS) for item in items) else None
-    return value if isinstance(value, _SCALARS) else None
+        return items if items and all(map(_is_scalar, items)) else None
+    return value if _is_scalar(value) else None
+
+
+def _is_scalar(value: Any) -> bool:
+    return isinstance(value, _SCALARS) and not (isinstance(value, int) and value.bit_length() > _BITS)
 
 
 class _Mark:

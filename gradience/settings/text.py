@@ -8,6 +8,7 @@ from typing import Any, Final
 from gradience.errors import InputError
 
 SIZE_LIMIT: Final = 8_000_000  # bytes; a configuration is small, and a wrong file given by name is often not
+VALUES_LIMIT: Final = 1_000_000  # an alias stands for all below its anchor, again and again, or for itself
 _YAML: Final = (".yaml", ".yml")
 _MENDS: Final[Mapping[type[OSError], str]] = {
     FileNotFoundError: "check the path",
@@ -33,6 +34,11 @@ def parse(text: str, name: str, *, yaml: bool = False) -> dict[str, Any]:
         InputError: the text is malformed, or not a mapping.
     """
     value = _yaml(text, name) if yaml else _json(text, name)
+    if yaml and not _ends(value):
+        raise InputError(
+            f"cannot read settings from {name}: its YAML aliases unfold to over {VALUES_LIMIT} values, or never end; "
+            "write the settings out"
+        )
     if not isinstance(value, Mapping):
         raise InputError(
             f"cannot read settings from {name}: expected a mapping of names to values, found {_kind(value)}; "
@@ -83,6 +89,17 @@ def _yaml(text: str, name: str) -> object:
         ) from error
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise InputError(f"cannot read settings from {name}: invalid YAML: {error}; mend the file") from error
+
+
+def _ends(value: object) -> bool:
+    """Whether somebody who walks through all of it comes to an end."""
+    left, seen = [value], 0
+    while left and seen <= VALUES_LIMIT:
+        one = left.pop()
+        below = list(one.values()) if isinstance(one, dict) else one if isinstance(one, list) else ()
+        left.extend(below)
+        seen += len(below)
+    return seen <= VALUES_LIMIT
 
 
 def _kind(value: object) -> str:

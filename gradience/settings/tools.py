@@ -4,7 +4,7 @@ A tool is known by the keys that only its files have; what it leaves out and wha
 the names that `fields` knows.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 AXOLOTL: Final = "axolotl"
@@ -12,19 +12,23 @@ LLAMA_FACTORY: Final = "LLaMA-Factory"
 TRL: Final = "TRL"
 MLX: Final = "mlx-lm"
 
-_TELL_TALE: Final[Mapping[str, frozenset[str]]] = {  # any of these keys
-    MLX: frozenset({"lora_parameters", "fine_tune_type"}),
-    LLAMA_FACTORY: frozenset({"finetuning_type", "lora_target", "dataset_dir", "template"}),
-    AXOLOTL: frozenset({"micro_batch_size", "lora_target_linear", "datasets", "sequence_len", "base_model_config"}),
-    TRL: frozenset({"use_peft", "lora_target_parameters", "script_args", "max_length"}),
-}
+_TELL_TALE: Final[Mapping[str, Sequence[str]]] = {  # one of these keys, or two that others do not have together
+    MLX: ("lora_parameters", "fine_tune_type"),
+    LLAMA_FACTORY: ("finetuning_type", "lora_target", "stage template", "dataset_dir template"),
+    AXOLOTL: (
+        "lora_target_linear", "base_model_config", "base_model datasets", "base_model micro_batch_size",
+        "base_model sequence_len",
+    ),
+    TRL: ("use_peft", "script_args"),
+}  # fmt: skip
 ALL_LINEAR: Final = "all-linear"
 _PREFERENCE: Final = ("dpo", "kto", "orpo", "simpo", "ipo")
 
 
 def recognise(settings: Mapping[str, Any]) -> str | None:
     """The tool that a file of settings is for; None where no key tells."""
-    return next((tool for tool, keys in _TELL_TALE.items() if keys & settings.keys()), None)
+    told = (tool for tool, signs in _TELL_TALE.items() if any(settings.keys() >= set(sign.split()) for sign in signs))
+    return next(told, None)
 
 
 def translated(settings: Mapping[str, Any]) -> dict[str, Any]:

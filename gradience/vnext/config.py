@@ -106,4 +106,4 @@ def _fit(kind: type[_P], given: Mapping[str, Any]) -> _P:
 def _fit_value(kind: Any, value: Any) -> Any:
     if isinstance(kind, type) and issubclass(kind, _Part) and isinstance(value, Mapping):
         return _fit(kind, value)
-    return msgspec.convert(value, kind, strict=False)
+    return msgspec.convert(value.strip() if isinstance(value, str) else value, kind, strict=False)
