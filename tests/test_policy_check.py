@@ -1,4 +1,5 @@
 import math
+import time
 from typing import Any
 
 import msgspec
@@ -122,3 +123,26 @@ def test_every_text_of_a_finding_fits_the_recorder(code: str, changed: dict[str,
     """Findings may be recorded, so no text reaches the length at which it would be redacted."""
     (finding,) = [one for one in check(snapshot({**SETTINGS, **changed})) if one.action == code]
     assert max(len(text) for text in msgspec.to_builtins(finding).values() if isinstance(text, str)) < TEXT_LIMIT
+
+
+def test_tens_of_thousands_of_patterns_take_no_time() -> None:
+    """Each is looked up by its endings, not held against every other."""
+    pattern = {f"model.layers.{i}.q_proj": i % 7 + 1 for i in range(60_000)}
+    started = time.monotonic()
+    found = check(snapshot({"peft_type": "LORA", "r": 8, "rank_pattern": pattern}))
+    assert "peft_pattern_overlap" not in [one.action for one in found]
+    assert time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize(
+    ("schedule", "fires"), [("linear", True), ("cosine", True), ("constant", False), (None, False)]
+)
+def test_weight_decay_is_judged_by_the_schedule(schedule: str | None, fires: bool) -> None:
+    """What falls to zero shrinks half as much; where nothing is said of a schedule, the most is assumed."""
+    codes = _codes(lr=2e-4, weight_decay=0.1, max_steps=800, lr_scheduler_type=schedule)
+    assert ("weight_decay_inert" in codes) == fires
+
+
+def test_what_is_no_name_among_names_is_passed_over() -> None:
+    """Numbers and mappings in lists and as keys of patterns."""
+    _codes(peft_type="LORA", modules_to_save=[{}, "q_proj"], rank_pattern={1: 2, "a.b": 3}, target_modules=["q_proj"])

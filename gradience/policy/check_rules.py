@@ -7,6 +7,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from gradience.policy import schedule
 from gradience.policy.rule import Finder, Match, Thresholds
 from gradience.settings import task
 from gradience.settings.task import Objective
@@ -169,11 +170,11 @@ def epochs_many(case: CheckCase, limits: Thresholds) -> Match | None:
 
 
 def weight_decay_inert(case: CheckCase, limits: Thresholds) -> Match | None:
-    """AdamW shrinks weights by 1 - exp(-sum of lr x decay); a constant learning rate is the upper bound."""
+    """AdamW shrinks weights by 1 - exp(-sum of lr x decay), the sum being that of the schedule where it is known."""
     decay, steps = case.config.optimizer.weight_decay, case.config.training.max_steps
     if not decay or decay < 0 or not steps or steps < 0 or case.lr is None:
         return None
-    shrink = -math.expm1(-case.lr * decay * steps)
+    shrink = -math.expm1(-case.lr * decay * schedule.full_steps(steps, case.training))
     return Match(facts={"weight_decay": decay, "shrink": shrink}) if shrink < limits["shrink_min"] else None
 
 

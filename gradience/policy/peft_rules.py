@@ -1,7 +1,6 @@
 """What PEFT's own rules imply for an adapter's configuration: what it refuses, ignores, or reads otherwise."""
 
 from collections.abc import Iterator, Mapping
-from itertools import combinations
 from typing import Any, Final
 
 from gradience.policy.check_rules import CheckCase
@@ -62,7 +61,8 @@ def peft_orthogonal_odd(case: CheckCase, _: Thresholds) -> Match | None:
 def peft_saved_and_adapted(case: CheckCase, _: Thresholds) -> Match | None:
     """A module that is trained whole and adapted."""
     saved = _said(case, "modules_to_save")
-    both = sorted(set(saved if isinstance(saved, list) else []) & set(case.config.lora.target_modules or []))
+    named = {name for name in saved if isinstance(name, str)} if isinstance(saved, list) else set[str]()
+    both = sorted(named & set(case.config.lora.target_modules or []))
     return Match(facts={"names": ", ".join(both)}) if both else None
 
 
@@ -82,10 +82,10 @@ def peft_pattern_overlap(case: CheckCase, _: Thresholds) -> Match | None:
     """Two keys that match the same modules with different values: PEFT sorts them when it saves."""
     for field in _PATTERNS:
         pattern = _said(case, field)
-        items = list(pattern.items()) if isinstance(pattern, Mapping) else []
-        for (one, first), (other, second) in combinations(items, 2):
-            if first != second and (f".{one}".endswith(f".{other}") or f".{other}".endswith(f".{one}")):
-                return Match(facts={"field": field, "key": one, "other": other})
+        for one, value in pattern.items() if isinstance(pattern, Mapping) else ():
+            for other in _endings(str(one)):
+                if pattern.get(other, value) != value:
+                    return Match(facts={"field": field, "key": one, "other": other})
     return None
 
 
@@ -100,6 +100,12 @@ def _entries(case: CheckCase) -> Iterator[tuple[str, str, Any]]:
         pattern = _said(case, field)
         if isinstance(pattern, Mapping):
             yield from ((field, key, value) for key, value in pattern.items())
+
+
+def _endings(path: str) -> Iterator[str]:
+    """What is left of a dotted path from each of its dots on, the longest first."""
+    while path := path.partition(".")[2]:
+        yield path
 
 
 def _unprefixed(name: str) -> str:
