@@ -114,6 +114,17 @@ def test_nothing_fires_on_what_is_ordinary(case: str) -> None:
     assert codes(SILENT[case]) == []
 
 
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(("noise", "spread"), [(0.02, 0.3), (0.1, 0.5), (0.3, 1.0)])
+def test_noise_is_no_divergence_and_no_explosion(seed: int, noise: float, spread: float) -> None:
+    """However far losses and norms scatter, over thousands of steps: nothing worse than a remark."""
+    draw = random.Random(seed)
+    losses = [(1.5 * math.exp(-step / 1000) + 0.8) * (1 + draw.gauss(0, noise)) for step in range(3000)]
+    norms = [math.exp(draw.gauss(0, spread)) for _ in range(3001)]
+    found = alerts(run(losses, norm=norms.__getitem__, planned=3000, lr=lambda step: 1e-4 * (1.02 - step / 3000)))
+    assert [alert["code"] for alert in found if alert["severity"] != "info"] == []
+
+
 def test_zeros_stand_for_nan() -> None:
     """Three in a row; one or two do not, and neither begins a divergence."""
     for count, fired in ((1, []), (2, []), (3, ["loss_nonfinite"]), (60, ["loss_nonfinite"])):

@@ -5,6 +5,7 @@ from typing import Final
 
 import msgspec
 
+_TINY: Final = 1e-12  # in place of a scale of zero
 SLOW: Final = 0.05  # of a new number in a slow mean, which follows within twenty
 
 
@@ -27,20 +28,20 @@ class Spread(msgspec.Struct):
     level: float = 0.0
     deviation: float = 0.0  # exponentially weighted mean of |x - level|
 
-    def score(self, x: float, *, weight: float, floor: float, edge: float) -> float:
+    def score(self, x: float, *, weight: float, least: float, edge: float) -> float:
         """How many standard deviations `x` lies above the level, which then takes it in.
 
-        A mean absolute deviation is 0.8 of the standard deviation of normal numbers. `floor` is the least that counts
-        as one, as a share of the level; `edge` is where winsorising begins.
+        A mean absolute deviation is 0.8 of the standard deviation of normal numbers. `least` is what counts as one
+        where numbers scatter less; `edge` is where winsorising begins.
         """
         self.points += 1
         if self.points == 1:
             self.level = x
             return 0.0
         level, share = self.level, 1.0 / self.points
-        scale, least = 1.25 * self.deviation, floor * abs(level) + 1e-12
-        if scale < least:
-            scale = least
+        scale = 1.25 * self.deviation
+        if scale <= least:
+            scale = least or _TINY
         off = x - level
         score = off / scale
         if not -edge <= score <= edge:

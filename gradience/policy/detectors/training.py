@@ -6,7 +6,7 @@ said again so soon is decided elsewhere.
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -60,13 +60,22 @@ class LossNonfinite(msgspec.Struct):
         return Match(facts={"name": name, "value": word(value), "step": point.step, "count": 1}) if began else None
 
 
+_SETTLED: Final = 20  # points that a scatter is a mean of
+_FAR: Final = 5.0  # times the scatter
+
+
 class LossDiverged(msgspec.Struct):
-    """The fast mean of the loss lies clearly above the best slow one, and stays there."""
+    """The fast mean of the loss lies clearly above the best slow one, and stays there.
+
+    Of a noisy loss both scatter, and the best is the lowest of many: the bar is above what the scatter makes of that.
+    """
 
     fast: float | None = None
     points: int = 0
     above: int = 0
     best: float | None = None
+    scatter: float = 0.0  # exponentially weighted mean of |loss - slow mean|
+    usual: float = 0.0  # ... when the slow mean was at its best
     since: int | None = None
 
     def see(self, point: Point, limits: Thresholds) -> Match | None:
@@ -77,16 +86,18 @@ class LossDiverged(msgspec.Struct):
         self.points += 1
         before = self.fast
         self.fast = fast = loss if before is None else before + limits["fast_weight"] * (loss - before)
+        self._scatter(abs(loss - point.slow))
         if self.points < limits["warm_up"]:
             return None
         best = self.best
         if best is None or point.slow < best:
-            self.best = best = point.slow
+            self.best, self.usual = point.slow, self.scatter
+            best = point.slow
         rise = fast - best
         if rise <= limits["rise_nat"]:
             self.above = 0
             return None
-        bar = max(limits["rise_nat"], limits["rise_share"] * abs(best))
+        bar = max(limits["rise_nat"], limits["rise_share"] * abs(best)) + limits["scatter_times"] * self.usual
         if rise <= bar or loss - best <= bar / 2:  # a single spike echoes in the fast mean
             self.above = 0
             return None
@@ -96,6 +107,12 @@ class LossDiverged(msgspec.Struct):
         if self.above != limits["points"]:
             return None
         return Match(facts={"rise": rise, "best": best, "loss": fast, "step": self.since})
+
+    def _scatter(self, off: float) -> None:
+        part = 1.0 / self.points if self.points < _SETTLED else 1.0 / _SETTLED
+        if self.points > _SETTLED and off > _FAR * self.scatter:
+            off = _FAR * self.scatter  # a spike is not what the loss is like
+        self.scatter += part * (off - self.scatter)
 
 
 class LossSpike(msgspec.Struct):
@@ -108,7 +125,8 @@ class LossSpike(msgspec.Struct):
         loss = point.usable
         if loss is None:
             return None
-        score = self.spread.score(loss, weight=limits["weight"], floor=limits["floor_share"], edge=limits["score"])
+        least = limits["floor_share"] * abs(self.spread.level)
+        score = self.spread.score(loss, weight=limits["weight"], least=least, edge=limits["score"])
         if score <= limits["score"] or self.spread.points <= limits["warm_up"]:
             return None
         return Match(facts={"step": point.step, "loss": loss, "level": self.spread.level, "score": score})
@@ -117,8 +135,7 @@ class LossSpike(msgspec.Struct):
 class GradExplosion(msgspec.Struct):
     """A gradient norm that is a multiple of its recent level; a warning where several of the last ones were."""
 
-    level: Level = msgspec.field(default_factory=Level)  # of the logarithm
-    points: int = 0
+    spread: Spread = msgspec.field(default_factory=Spread)  # of the logarithm
     recent: list[int] = msgspec.field(default_factory=list)  # the points that were the last to explode
 
     def see(self, point: Point, limits: Thresholds) -> Match | None:
@@ -126,17 +143,13 @@ class GradExplosion(msgspec.Struct):
         norm = point.grad_norm
         if norm is None or not 0.0 < norm < math.inf:
             return None
-        self.points += 1
-        log, usual = math.log(norm), self.level.value
-        if usual is None or self.points <= limits["warm_up"]:
-            self.level.take(log, limits["weight"])
+        log, usual = math.log(norm), self.spread.level
+        score = self.spread.score(log, weight=limits["weight"], least=limits["least_scatter"], edge=limits["score"])
+        points = self.spread.points
+        if score <= limits["score"] or points <= limits["warm_up"] or log < usual + math.log(limits["times"]):
             return None
-        edge = usual + math.log(limits["times"])
-        self.level.take(log if log < edge else edge, limits["weight"])
-        if log < edge:
-            return None
-        oldest = self.points - limits["of_last"]
-        self.recent = [*(at for at in self.recent if at > oldest), self.points]
+        oldest = points - limits["of_last"]
+        self.recent = [*(at for at in self.recent if at > oldest), points]
         facts = {"step": point.step, "grad_norm": norm, "usual": math.exp(usual), "factor": math.exp(log - usual)}
         is_often = len(self.recent) >= limits["often"]
         return Match(facts=facts, severity=Severity.WARNING if is_often else Severity.INFO)
