@@ -69,6 +69,17 @@ def test_no_matrix_of_the_rank_is_closer(rank: int, height: int, width: int, see
     np.testing.assert_allclose(found.factors.a @ found.factors.a.T, np.eye(k), atol=1e-12)
 
 
+@pytest.mark.parametrize("scale", [1.0, 1e-170, 1e170])
+@pytest.mark.parametrize("off", [1.0, 1e-2, 1e-5, 1e-9, 0.0])
+def test_a_distance_is_right_however_small(off: float, scale: float) -> None:
+    """Also where inner products cancel, overflow or vanish; beside rounding it is what it is of the dense matrices."""
+    rng = np.random.default_rng(0)
+    one = Factors(rng.standard_normal((40, 6)), rng.standard_normal((6, 30)) * scale)
+    other = Factors(one.b, one.a + off * scale * rng.standard_normal((6, 30)))
+    expected = np.linalg.norm(one.b @ ((other.a - one.a) / scale))
+    assert svd.distance(one, other) / scale == pytest.approx(expected, rel=2e-6, abs=1e-12)
+
+
 @given(st.lists(st.floats(-3e38, 3e38, allow_nan=False), min_size=1, max_size=8))
 def test_bfloat16_is_rounded_once_and_to_the_nearest(values: list[float]) -> None:
     """No other number of the format is closer; torch, which rounds twice, is never closer either."""

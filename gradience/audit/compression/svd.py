@@ -4,12 +4,15 @@ With QR of both factors, B = Q_B·R_B and Aᵀ = Q_A·R_A, the SVD of the r x r 
 Young 1936: cut off after k, no matrix of rank k is closer in the Frobenius norm). Pure: float64 in, float64 out.
 """
 
-from typing import NamedTuple
+import math
+from typing import Final, NamedTuple
 
 import numpy as np
 
 from gradience.audit.spectra import spectrum
 from gradience.audit.spectra.spectrum import Array
+
+_CLEAR: Final = 1e-8  # of the terms of a sum, against the 1e-15 or so to which float64 adds them up
 
 
 class Factors(NamedTuple):
@@ -28,17 +31,22 @@ class Best(NamedTuple):
 
 def best(full: Factors, rank: int) -> Best:
     """The closest product of rank `rank`, which is at most that of the factors."""
-    q_b, r_b = np.linalg.qr(full.b)
+    r_b = spectrum.triangle(full.b)
     q_a, r_a = np.linalg.qr(full.a.T)
-    left, values, right = np.linalg.svd(r_b @ r_a.T, full_matrices=False)
-    return Best(Factors(q_b @ (left[:, :rank] * values[:rank]), right[:rank] @ q_a.T), values)
+    _, values, right = np.linalg.svd(r_b @ r_a.T, full_matrices=False)
+    return Best(Factors(full.b @ (r_a.T @ right[:rank].T), right[:rank] @ q_a.T), values)  # U·Σ is B·A·V
 
 
 def distance(one: Factors, other: Factors) -> float:
-    """‖B·A - B'·A'‖_F."""
-    r_b = spectrum.triangle(np.hstack([one.b, -other.b]))
-    r_a = spectrum.triangle(np.hstack([one.a.T, other.a.T]))
-    return float(np.linalg.norm(r_b @ r_a.T))
+    """‖B·A - B'·A'‖_F, to a millionth: from inner products unless it is so small that they cancel, else by QR."""
+    b, a = np.hstack([one.b, -other.b]), np.vstack([one.a, other.a])
+    with np.errstate(all="ignore"):  # infinity, or infinity less infinity: QR takes over
+        products = (b.T @ b) * (a @ a.T)
+        square = float(products.sum())
+        is_clear = square > _CLEAR * np.abs(products).sum()
+    if is_clear and math.isfinite(square):
+        return math.sqrt(square)
+    return float(np.linalg.norm(spectrum.triangle(b) @ spectrum.triangle(a.T).T))
 
 
 def padded(factors: Factors, rank: int) -> Factors:
