@@ -104,3 +104,11 @@ def test_it_joins_the_run_that_trained_the_adapter(tmp_path: Path, save_adapter:
     events = [record.event for record in TelemetryReader(journal) if isinstance(record.event, Metrics)]
     assert [(event.kind, event.step) for event in events] == [("compression", 30)]
     assert events[0].metrics["compressed_adapter"]["fingerprint"] == fingerprint(tmp_path / "two")
+
+
+def test_a_name_that_is_taken_is_known_before_anything_is_read(tmp_path: Path) -> None:
+    """The adapter may be of gigabytes, or a tracker's: here there is none at all."""
+    (tmp_path / "small").mkdir()
+    result = compress(tmp_path / "missing")
+    assert result.exit_code == 1
+    assert "it is there already" in result.stderr

@@ -9,7 +9,7 @@ import msgspec
 import gradience
 from gradience import audit, references
 from gradience.audit import compression
-from gradience.audit.compression import Compression
+from gradience.audit.compression import Compression, publishing
 from gradience.audit.disk.opening import opened
 from gradience.audit.record import ENERGY_LEVEL, AuditRecord
 from gradience.cli import keep, landing, output
@@ -80,6 +80,7 @@ def command(*, as_json: bool, policy_file: Path | None, **given: Any) -> None:
     asked, keeping = taken(Input, given), taken(Keeping, given)
     if asked.rank is not None and (asked.energy is not None or asked.per_layer):
         raise click.UsageError("--rank says it all: leave out --energy and --per-layer")
+    publishing.check(asked.out)
     keep.check(keeping, asked.peft_dir)
     policy = catalogue.load(policy_file)
     place = references.fetch(asked.peft_dir, tracker=keeping.tracking_uri)

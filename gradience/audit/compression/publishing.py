@@ -18,6 +18,12 @@ _WEIGHTS: Final = {".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".gguf", ".np
 _LARGEST: Final = 64 << 20  # bytes; a tokenizer stays below
 
 
+def check(out: Path) -> None:
+    """Raise AdapterError where something has that name already: to be known before anything is measured."""
+    if os.path.lexists(out):
+        raise refuse(out, "it is there already", "nothing is overwritten: give another --out", act="write to")
+
+
 @contextmanager
 def new(out: Path) -> Iterator[Path]:
     """A folder to write to, which becomes `out` when the block ends well; else nothing of it stays.
@@ -25,8 +31,7 @@ def new(out: Path) -> Iterator[Path]:
     Raises:
         AdapterError: there is something under that name already, or no folder to put it in.
     """
-    if os.path.lexists(out):
-        raise refuse(out, "it is there already", "nothing is overwritten: give another --out", act="write to")
+    check(out)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))

@@ -46,7 +46,7 @@ def distance(one: Factors, other: Factors) -> float:
         is_clear = square > _CLEAR * np.abs(products).sum()
     if is_clear and math.isfinite(square):
         return math.sqrt(square)
-    return float(np.linalg.norm(spectrum.triangle(b) @ spectrum.triangle(a.T).T))
+    return math.hypot(*(spectrum.triangle(b) @ spectrum.triangle(a.T).T).flat)  # squares need not fit
 
 
 def padded(factors: Factors, rank: int) -> Factors:

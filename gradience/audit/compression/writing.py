@@ -1,5 +1,6 @@
 """The numbers of a draft, one pair of factors after the other: read, cut, rounded and measured as they are written."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -100,9 +101,9 @@ class _Press:
             rank=slot.rank,
             params=module.params,
             params_left=0 if module.is_copy else slot.rank * width,
-            norm=float(np.linalg.norm(values)),
+            norm=math.hypot(*values),
             error=error,
-            least=float(np.linalg.norm(values[slot.rank :])),
+            least=math.hypot(*values[slot.rank :]),
         )
         if self._progress is not None:
             self._progress(len(self._cuts), len(self._found.modules))
