@@ -14,6 +14,7 @@ pytest.importorskip("transformers")
 
 from gradience.audit import audit, compression  # noqa: E402
 from gradience.audit.disk.opening import opened  # noqa: E402
+from gradience.errors import AdapterError  # noqa: E402
 from tests.integrations import test_audit_peft as plain  # noqa: E402
 from tests.integrations import test_audit_peft_experts as experts  # noqa: E402
 from tests.integrations.peft_adapters import (  # noqa: E402
@@ -255,3 +256,19 @@ def test_it_agrees_with_pefts_own_conversion(tmp_path: Path) -> None:
     ours, theirs = updates(fresh(), cut(folder, tmp_path / "b", 2)), updates(fresh(), tmp_path / "theirs")
     for name, update in ours.items():
         assert torch.linalg.norm(update - theirs[name]) <= 1e-5 * torch.linalg.norm(update)
+
+
+@pytest.mark.parametrize(("dtype", "alpha"), [(torch.float8_e4m3fn, 12), (torch.float16, 4e7)], ids=["8 bits", "large"])
+def test_a_bias_takes_the_scale_in_or_is_refused(tmp_path: Path, dtype: torch.dtype, alpha: float) -> None:
+    """In a format that holds the product; one that is no number any more is not written."""
+    config = peft.LoraConfig(r=4, target_modules=QV, lora_bias=True, lora_alpha=alpha)
+    path = saved(llama(), tmp_path / "a", config) / "adapter_model.safetensors"
+    before = {key: tensor.to(dtype) for key, tensor in load_file(path).items()}
+    save_file(before, path)
+    if alpha > 100:
+        with pytest.raises(AdapterError, match="not finite in F16; save the adapter again"):
+            cut(tmp_path / "a", tmp_path / "b", 4, dtype="F32")
+        return
+    after = load_file(cut(tmp_path / "a", tmp_path / "b", 4) / "adapter_model.safetensors")
+    for key in [key for key in before if key.endswith(".bias")]:
+        torch.testing.assert_close(after[key].float(), 3 * before[key].float(), rtol=4e-3, atol=0)

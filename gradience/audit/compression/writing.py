@@ -167,7 +167,7 @@ def _kept_entry(one: Kept) -> Entry:
     if one.tensor.dtype not in ITEM_BYTES:
         wrong = f"{listed([one.tensor.key])} has the format {quoted(one.tensor.dtype)}, which is not known"
         raise refuse(one.tensor.file, wrong, "save the adapter again, in float32, float16 or bfloat16")
-    return Entry(one.tensor.dtype, one.tensor.shape)
+    return Entry(one.tensor.dtype if one.times == 1.0 else _narrowable(one.tensor), one.tensor.shape)
 
 
 def _kept(one: Kept) -> bytes:
@@ -177,7 +177,11 @@ def _kept(one: Kept) -> bytes:
     values = np.frombuffer(raw, STORED[one.tensor.dtype]).reshape(1, -1)
     wide = np.empty(values.shape)
     widening.widen(values, one.tensor.dtype, wide)
-    return narrowing.narrow(wide * one.times, one.tensor.dtype).tobytes()
+    form = _kept_entry(one).dtype
+    if not np.isfinite(_through(wide * one.times, form)).all():
+        wrong = f"{quoted(one.key)} times its scale {one.times:g} is not finite in {form}"
+        raise refuse(one.tensor.file, wrong, "save the adapter again, in float32")
+    return narrowing.narrow(wide * one.times, form).tobytes()
 
 
 def _raw(tensor: Tensor) -> bytes:
