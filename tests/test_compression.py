@@ -256,3 +256,18 @@ def test_killed_at_any_moment_it_leaves_the_whole_or_nothing(tmp_path: Path, sav
         process.communicate()
         assert not out.exists() or audit(out).adapter.r == 4
     assert fingerprint(folder) == source
+
+
+def test_a_source_that_changes_meanwhile_is_refused(tmp_path: Path, save_adapter: SaveAdapter) -> None:
+    """Its fingerprint, by which the new adapter names it, would be that of other numbers."""
+    folder = save_adapter(tmp_path / "a")
+    weights = folder / "adapter_model.safetensors"
+
+    def meddle(*_: int) -> None:
+        with weights.open("r+b") as file:
+            file.seek(-1, os.SEEK_END)
+            file.write(b"\1")
+
+    with opened(folder) as found, pytest.raises(AdapterError, match="it changed while it was read"):
+        compression.compress(found, tmp_path / "b", {module.name: 2 for module in found.modules}, progress=meddle)
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]

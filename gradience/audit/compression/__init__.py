@@ -14,6 +14,7 @@ from gradience.audit.compression import layouts
 from gradience.audit.compression.record import Compression, Cut
 from gradience.audit.disk import digest
 from gradience.audit.disk.adapter import Adapter
+from gradience.audit.refusal import refuse
 
 __all__ = ["Compression", "Cut", "compress"]
 
@@ -33,7 +34,8 @@ def compress(
     keep theirs. `made_by` goes to the file's metadata, beside the fingerprint of the source.
 
     Raises:
-        AdapterError: `out` is there already, or the layout of the adapter's tool cannot hold such ranks.
+        AdapterError: `out` is there already, the layout of the adapter's tool cannot hold such ranks, or the adapter
+            changed meanwhile.
         OSError: it cannot be written; nothing is left of it then.
     """
     from gradience.audit.compression import publishing, writing  # bring numpy: only after every refusal
@@ -45,6 +47,8 @@ def compress(
     with publishing.new(Path(out)) as folder:
         cuts = writing.write(found, draft, folder, dtype=dtype, progress=progress)
         copied, left = publishing.companions(found.files, folder) if draft.has_companions else ((), ())
+        if digest.of(found.files) != source:  # what is noted would be no fingerprint of what was read
+            raise refuse(found.files.given, "it changed while it was read", "compress it when nothing writes to it")
     return Compression(
         source=msgspec.structs.replace(found.info, fingerprint=source),
         out=str(out),
