@@ -1,4 +1,5 @@
 import json
+import pickle
 from pathlib import Path
 
 import pytest
@@ -76,3 +77,11 @@ def test_an_empty_training_directory_says_what_was_looked_for(tmp_path: Path) ->
     """One line."""
     with pytest.raises(InputError, match=r"no training_args.json, .yaml or .bin, or trainer_state.json"):
         sources.training(tmp_path)
+
+
+def test_any_file_may_be_the_whole_configuration(tmp_path: Path) -> None:
+    """A pickle and a state are known by their names."""
+    (tmp_path / "training_args.bin").write_bytes(pickle.dumps({"learning_rate": 2e-4}))
+    (tmp_path / "trainer_state.json").write_text('{"log_history": [{"learning_rate": 2e-4}]}')
+    for name in ("training_args.bin", "trainer_state.json"):
+        assert sources.settings(tmp_path / name)["optimizer"]["lr"] == 2e-4

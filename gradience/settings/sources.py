@@ -54,7 +54,8 @@ def settings(path: Path) -> dict[str, Any]:
     Raises:
         InputError: it cannot be read.
     """
-    return _read(path)
+    is_training = path.suffix == ".bin" or path.name == STATE_NAME
+    return _read_training(path) if is_training and path.is_file() else _read(path)
 
 
 def _read(file: Path) -> dict[str, Any]:
