@@ -21,6 +21,7 @@ WITHIN = ("docs", "examples", "gradience", "integrations")
 DOCUMENTS = sorted({*ROOT.glob("*.md"), *(path for folder in WITHIN for path in (ROOT / folder).rglob("*.md"))})
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+FENCED = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)  # what a command printed may name another in part
 INLINE_COMMAND = re.compile(r"`(gradience [^`\n]+)`")
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#+ +(.+?) *$", re.MULTILINE)
@@ -41,7 +42,7 @@ def commands(path: Path) -> list[str]:
     text = path.read_text(encoding="utf-8")
     shell = "\n".join(blocks(path, "bash", "console", "sh")).replace("\\\n", " ")
     lines = [line.removeprefix("$ ").removeprefix("cd runs && ").strip() for line in shell.splitlines()]
-    return [line for line in lines if line.startswith("gradience ")] + INLINE_COMMAND.findall(text)
+    return [line for line in lines if line.startswith("gradience ")] + INLINE_COMMAND.findall(FENCED.sub("", text))
 
 
 ALL_COMMANDS = sorted({(relative(path), line) for path in GUIDES for line in commands(path)})
