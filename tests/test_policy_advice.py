@@ -190,3 +190,33 @@ def test_a_spectrum_that_still_moves_withholds_advice(
     """Since an audit of an earlier checkpoint, by more than a rank and a quarter; a later one says nothing of this."""
     record = make_record({"0.q_proj": [4.0] * 4 + [0.1] * 28}, step=200)
     assert advise(record, run=Run(earlier=earlier)).verdict == verdict
+
+
+def test_a_kind_that_needs_its_rank_is_not_hidden_by_another(make_record: MakeRecord) -> None:
+    """One quantile passes over experts with 7 % of the energy, which would lose most of it; apart they speak."""
+    projections = {f"layers.{i}.q_proj": AMPLE for i in range(8)}
+    record = make_record({**projections, "layers.0.mlp.experts.up[0]": [1.5] * 32})
+    *rest, expert = record.modules
+    apart = msgspec.structs.replace(record, modules=(*rest, msgspec.structs.replace(expert, kind="expert")))
+    assert (advise(record).suggested_rank, advise(apart).suggested_rank) == (4, None)
+
+
+def test_adalora_has_chosen_its_ranks_already(make_record: MakeRecord) -> None:
+    """What it pruned is zero by design, so that its spectrum suggests no rank."""
+    advice = advise(make_record({"0.q_proj": AMPLE}, peft_type="ADALORA"))
+    assert (advice.verdict, advice.suggested_rank) == ("abstain", None)
+    assert "AdaLoRA" in advice.recommendations[0].message
+
+
+def test_an_update_that_is_nothing_beside_its_weight_hardly_moved(make_record: MakeRecord) -> None:
+    """Its type may be as quiet as it is; where no module moved, none is left behind."""
+    record = make_record({f"layers.{i}.{kind}": FULL for i in range(2) for kind in ("q_proj", "up_proj")})
+
+    def beside(*quiet: str) -> list[str]:
+        ratios = (1e-5 if any(name in one.name for name in quiet) else 1e-2 for one in record.modules)
+        moved = (msgspec.structs.replace(m, udr_f=ratio) for m, ratio in zip(record.modules, ratios, strict=True))
+        return _codes(advise(msgspec.structs.replace(record, modules=tuple(moved))))
+
+    assert "dead_modules" in beside("q_proj")
+    assert "dead_modules" not in beside("q_proj", "up_proj")
+    assert "dead_modules" not in beside()

@@ -72,6 +72,7 @@ def audit_abstained(case: AuditCase, limits: Thresholds) -> Match | None:
         _init_reason(case),
         _difference_reason(case),
         _dora_reason(case),
+        _pruned_reason(case),
         _early_reason(case, limits),
         _run_reason(case),
         _moving_reason(case, limits),
@@ -116,9 +117,9 @@ def rank1_dominated(case: AuditCase, limits: Thresholds) -> Match | None:
 
 
 def dead_modules(case: AuditCase, limits: Thresholds) -> Match | None:
-    """Modules whose update is far smaller than is usual for their type."""
-    dead = [module.name for group in _by_type(case.record) for module in _quiet(group, limits["norm_share_max"])]
-    if not dead:
+    """Modules whose update is far smaller than is usual for their type, or next to nothing beside their weight."""
+    dead = [module.name for group in _by_type(case.record) for module in _quiet(group, limits)]
+    if not dead or len(dead) == len(case.record.modules):  # where none moved, none is left behind by the others
         return None
     facts = {"count": len(dead), "first": dead[0], "names": dead[:NAMES_SHOWN]}
     return Match(facts=facts, scope="modules")
@@ -191,6 +192,12 @@ def _dora_reason(case: AuditCase) -> str | None:
     return "DoRA rescales the sum of base weight and B @ A, so the spectrum of B @ A is not that of its update"
 
 
+def _pruned_reason(case: AuditCase) -> str | None:
+    if case.record.adapter.peft_type != "ADALORA":
+        return None
+    return "AdaLoRA chose the ranks while it trained: a direction that it pruned is zero by design"
+
+
 def _early_reason(case: AuditCase, limits: Thresholds) -> str | None:
     step, planned = case.record.adapter.step, case.run.config.training.max_steps
     if step is None or not planned or step >= limits["planned_share_min"] * planned:
@@ -234,9 +241,13 @@ def _by_type(record: AuditRecord) -> list[list[ModuleAudit]]:
     return [list(group) for _, group in groupby(ordered, key=lambda module: module.module_type)]
 
 
-def _quiet(group: list[ModuleAudit], share: float) -> list[ModuleAudit]:
-    usual = median(module.delta_fro_norm for module in group)
-    return [module for module in group if module.delta_fro_norm < share * usual]
+def _quiet(group: list[ModuleAudit], limits: Thresholds) -> list[ModuleAudit]:
+    least = limits["norm_share_max"] * median(module.delta_fro_norm for module in group)
+    return [
+        module
+        for module in group
+        if module.delta_fro_norm < least or (module.udr_f is not None and module.udr_f < limits["base_share_max"])
+    ]
 
 
 UNMEASURED: Final[tuple[Finder[BrokenCase], ...]] = (adapter_nonfinite,)

@@ -5,11 +5,12 @@ the trained rank, never 0.
 """
 
 import math
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
 
-from gradience.audit import ladder
+from gradience.audit import ladder, measures
 from gradience.audit.record import AuditRecord, ModuleAudit
 from gradience.audit.tensors.safetensors_file import ITEM_BYTES
 from gradience.policy import catalogue, serving
@@ -28,7 +29,7 @@ class RankSuggestion(msgspec.Struct, frozen=True, kw_only=True):
     energy_level: float
     current_r: int  # the largest module's
     suggested_rank_median: int
-    suggested_rank_p90: int  # p90 over modules weighted by their energy
+    suggested_rank_p90: int  # p90 over modules weighted by their energy, of the kind that needs the most
     suggested_rank: int | None
     energy_kept: float | None
     rank_waste: float
@@ -52,7 +53,7 @@ def suggest(record: AuditRecord, limits: Thresholds | None = None) -> RankSugges
     """Suggest ranks for compression at the record's energy level; `limits` are the thresholds of `over_provisioned`."""
     limits = limits or catalogue.shipped().thresholds(CODE)
     current = max(module.r for module in record.modules)
-    p90 = ladder.at_least(record.summary.energy_rank_p90_weighted, current)
+    p90 = ladder.at_least(max(_weighted_p90(modules) for modules in _kinds(record)), current)
     worth_it = current >= limits["r_min"] and p90 <= limits["share_of_r_max"] * current
     return RankSuggestion(
         energy_level=record.energy_level,
@@ -68,6 +69,32 @@ def suggest(record: AuditRecord, limits: Thresholds | None = None) -> RankSugges
 def candidates(record: AuditRecord) -> list[Candidate]:
     """What the adapter would be at each candidate rank; a module whose rank is already lower stays as it is."""
     return [_candidate(record, index, rank) for index, rank in enumerate(record.candidate_ranks)]
+
+
+def _kinds(record: AuditRecord) -> list[list[ModuleAudit]]:
+    """All modules, and each kind apart that could lose more energy than the level gives away.
+
+    The rank of embeddings and experts follows which tokens they saw: in one quantile with the rest, either would hide
+    the other.
+    """
+    by_kind: dict[str, list[ModuleAudit]] = {}
+    for module in record.modules:
+        by_kind.setdefault(_kind(module), []).append(module)
+    spared = 1.0 - record.energy_level
+    heavy = [some for some in by_kind.values() if math.fsum(module.energy_share for module in some) > spared]
+    return [list(record.modules), *heavy]
+
+
+def _kind(module: ModuleAudit) -> str:
+    apart = module.kind in ("embedding", "conv", "expert")
+    return module.kind if apart else "embedding" if module.module_type == "embedding" else "projection"
+
+
+def _weighted_p90(modules: Sequence[ModuleAudit]) -> float:
+    """The least energy rank k such that modules with one up to k hold 90 % of their energy."""
+    ordered = sorted((module.energy_rank, module.energy_share) for module in modules)
+    reach = measures.first_reaching([share for _, share in ordered], 0.9)
+    return float(ordered[reach - 1][0]) if reach else 0.0
 
 
 def _candidate(record: AuditRecord, index: int, rank: int) -> Candidate:
