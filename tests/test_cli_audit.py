@@ -361,7 +361,7 @@ def test_without_a_journal_one_is_made_beside_the_adapter(site: Path, adapter: P
 
 
 def test_an_adapter_that_is_not_finite_is_an_alert_on_its_run(adapter: Path, run: Path) -> None:
-    """Once, though nothing can be measured and the command fails; monitor can be asked for it."""
+    """Once and as the verdict, though nothing can be measured and the command fails; monitor can be asked for it."""
     weights = adapter / "adapter_model.safetensors"
     tensors = load_file(weights)
     save_file({name: tensor * math.nan for name, tensor in tensors.items()}, weights)
@@ -371,5 +371,7 @@ def test_an_adapter_that_is_not_finite_is_an_alert_on_its_run(adapter: Path, run
     (alert,) = [line for line in map(json.loads, run.read_text().splitlines()) if line["event"] == "alert"]
     assert (alert["code"], alert["severity"], alert["step"]) == ("adapter_nonfinite", "error", 30)
     assert alert["context"]["count"] == 4
+    (advice,) = [line for line in map(json.loads, run.read_text().splitlines()) if line["event"] == "recommendation"]
+    assert (advice["verdict"], advice["codes"], advice["suggested_rank"]) == ("error", ["adapter_nonfinite"], None)
     bars = {"adapter_nonfinite": 3, "adapter_nonfinit": 2}
     assert {bar: CliRunner().invoke(group, ["monitor", str(run), "--fail-on", bar]).exit_code for bar in bars} == bars

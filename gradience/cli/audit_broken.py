@@ -8,14 +8,14 @@ from gradience.cli.keep import Keeping
 from gradience.cli.landing import Entry, Note
 from gradience.errors import NonfiniteError
 from gradience.mirror import origin
-from gradience.policy import advice
+from gradience.policy import advice, audit_event
 from gradience.policy.rule import Policy
 from gradience.references import Fetched
 from gradience.vnext.types import Recommendation
 
 
 def alert(error: NonfiniteError, place: Fetched, journal: Journal | None, keeping: Keeping, policy: Policy) -> None:
-    """Tell the run that the adapter belongs to, once, where the audit was to be kept.
+    """Tell the run that the adapter belongs to, once and with the verdict `error`, where the audit was to be kept.
 
     Raises:
         GradienceError: the journal cannot be written.
@@ -25,7 +25,9 @@ def alert(error: NonfiniteError, place: Fetched, journal: Journal | None, keepin
         return
     with place.named():
         info = adapter.identify(place.folder)
-    entries = tuple(_entry(found, info.fingerprint) for found in findings)
+    said = audit_event.unmeasured(findings, info.fingerprint)  # else the verdict on an earlier checkpoint would stand
+    verdict = Entry(event="recommendation", payload=said, identity=("adapter", "codes"))
+    entries = (*(_entry(found, info.fingerprint) for found in findings), verdict)
     landed = landing.land(journal, Note(adapter=info, maker=origin.AUDIT, entries=entries))
     keep.deliver(landed, keeping, place, what=WORD)
 

@@ -4,13 +4,13 @@ Public field names stand for the public release's quantities only; what is new h
 module are columns of the event, never points of a tracker.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import msgspec
 
 from gradience.audit import columns, ladder
-from gradience.audit.record import AuditRecord, ModuleAudit, NamedGroup
+from gradience.audit.record import AUDIT_VERSION, AuditRecord, ModuleAudit, NamedGroup
 from gradience.policy import ranks
 from gradience.policy.advice import Advice, Confidence, Suggestion, Verdict
 from gradience.vnext.types import Recommendation
@@ -49,7 +49,7 @@ class AdviceFields(msgspec.Struct, frozen=True, kw_only=True):
     codes: list[str]
     suggestion: Suggestion
     suggested_rank: int | None
-    rank_waste: float
+    rank_waste: float | None  # None where nothing could be measured
     energy_kept: float | None
     confidence: Confidence
     verified: str
@@ -90,6 +90,25 @@ def recommendation(record: AuditRecord, advice: Advice) -> dict[str, Any]:
         verified=advice.verified,
         audit_version=advice.audit_version,
         adapter=record.adapter.fingerprint,
+    )
+    payload: dict[str, Any] = msgspec.to_builtins(fields)
+    return payload
+
+
+def unmeasured(findings: Sequence[Recommendation], fingerprint: str | None) -> dict[str, Any]:
+    """The payload of the `recommendation` event on an adapter that could not be measured, because of these."""
+    fields = AdviceFields(
+        recommendations=list(findings),
+        verdict="error",
+        codes=sorted(one.action for one in findings),
+        suggestion="none",
+        suggested_rank=None,
+        rank_waste=None,
+        energy_kept=None,
+        confidence="high",
+        verified="no",
+        audit_version=AUDIT_VERSION,
+        adapter=fingerprint,
     )
     payload: dict[str, Any] = msgspec.to_builtins(fields)
     return payload
