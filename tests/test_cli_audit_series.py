@@ -1,10 +1,12 @@
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from shutil import copytree
 
 import pytest
 from click.testing import CliRunner, Result
+from safetensors.torch import load_file, save_file
 
 from gradience.cli.main import group
 from gradience.vnext.telemetry import TelemetryWriter
@@ -123,3 +125,14 @@ def test_what_does_not_go_with_a_series_is_a_usage_error(output_dir: Path, asked
     result = _audit(output_dir, *asked)
     assert (result.exit_code, result.stdout) == (2, "")
     assert said in result.stderr
+
+
+def test_a_checkpoint_that_is_not_finite_is_the_verdict_of_its_step(output_dir: Path, run: Path) -> None:
+    """Once: else the advice on the checkpoint before it would stand on the run."""
+    weights = output_dir / "checkpoint-20" / "adapter_model.safetensors"
+    save_file({name: tensor * math.nan for name, tensor in load_file(weights).items()}, weights)
+    for _ in range(2):
+        assert _audit(output_dir, "--append", run).exit_code == 1
+    events = [json.loads(line) for line in run.read_text().splitlines()]
+    found = [event for event in events if event["event"] in ("alert", "recommendation") and event["step"] == 20]
+    assert [event.get("code", event.get("verdict")) for event in found] == ["adapter_nonfinite", "error"]

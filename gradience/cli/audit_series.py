@@ -9,13 +9,13 @@ import msgspec
 from gradience import references
 from gradience.audit.disk import folder, trainer
 from gradience.audit.record import AuditRecord
-from gradience.cli import audit_input, audit_note, audit_view, delivery, journals, keep, outcome, output
+from gradience.cli import audit_broken, audit_input, audit_note, audit_view, delivery, journals, keep, outcome, output
 from gradience.cli.audit_input import Input
 from gradience.cli.audit_view import TABLES, View
 from gradience.cli.journals import Journal, Known
 from gradience.cli.keep import Keeping
 from gradience.cli.landing import Landed
-from gradience.errors import AdapterError
+from gradience.errors import AdapterError, NonfiniteError
 from gradience.policy import series
 from gradience.policy.advice import Advice
 from gradience.policy.audit_rules import Earlier
@@ -75,6 +75,8 @@ class _Walk:
         except AdapterError as error:
             outcome.refuse(str(error))
             self.points.append(Point(peft_dir=str(path), step=trainer.step(path), error=str(error)))
+            if isinstance(error, NonfiniteError):
+                self._landed(audit_broken.land(error, path, self._journal, self._policy))
             return
         advice = audit_note.advise(record, self._since(), self._policy, copies=self._asked.copies)
         self.points.append(series.point(record, advice, self.points))
@@ -91,7 +93,11 @@ class _Walk:
     def _keep(self, record: AuditRecord, advice: Advice) -> None:
         if self._journal is None:
             return
-        landed = audit_note.land(self._journal, record, advice)
+        self._landed(audit_note.land(self._journal, record, advice))
+
+    def _landed(self, landed: Landed | None) -> None:
+        if landed is None:
+            return
         self._journal = Journal(path=landed.path, run_id=landed.run_id)
         added = landed.added or bool(self.landed and self.landed.added)
         self.landed = msgspec.structs.replace(landed, added=added)
