@@ -265,7 +265,8 @@ def test_a_terminal_is_drawn_on_and_left_as_it_was(tmp_path: Path, start: Start)
     ours, theirs = pty.openpty()
     resize(24, 100)
     terminal = {"stdin": theirs, "stdout": theirs, "stderr": theirs, "start_new_session": True}
-    watcher = _follow(start, path, **terminal, env={**os.environ, "TERM": "xterm-256color"})
+    inherited = {name: value for name, value in os.environ.items() if name not in {"COLUMNS", "LINES"}}
+    watcher = _follow(start, path, **terminal, env={**inherited, "TERM": "xterm-256color"})
     first = seen_until("alert     warning HOT at step 15: too hot")
     assert "\x1b[?1049h" in first
     assert "[########" in first
