@@ -1,6 +1,8 @@
 """`gradience import`: a Trainer's directory becomes a journal, and mistakes are one line."""
 
+import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -79,3 +81,29 @@ def test_a_broken_state_is_one_line(tmp_path: Path, content: str) -> None:
     result = imported(tmp_path, "--out", tmp_path / "run.jsonl")
     assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
     assert not (tmp_path / "run.jsonl").exists()
+
+
+def test_no_file_is_replaced_without_hard_links_either(
+    output: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on some network and removable drives; a full disk is one line."""
+
+    def refused(*_: object) -> None:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "link", refused)
+    path = tmp_path / "run.jsonl"
+    assert imported(output, "--out", path).exit_code == 0
+    whole = path.read_bytes()
+    assert whole.endswith(b"\n")
+    assert imported(output, "--out", path).exit_code == 1
+    assert path.read_bytes() == whole
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    result = imported(output, "--out", tmp_path / "other.jsonl")
+    assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
+    assert "No space left" in result.stderr
+    assert [one.name for one in tmp_path.iterdir() if "other" in one.name] == []

@@ -1,5 +1,7 @@
 """Names of a tracker's numbers, and what they become in a journal."""
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,6 +24,7 @@ from gradience.history.logged import Place, Point
         ("test/accuracy", "eval", "test", "accuracy"),
         ("lora_audit/attn/k", "metrics", "lora_audit", "attn/k"),
         ("my_number", "metrics", "logged", "my_number"),
+        ("eval/", "metrics", "logged", "eval/"),
     ],
 )
 def test_a_name_has_its_place(name: str, event: str, part: str, key: str) -> None:
@@ -73,3 +76,16 @@ def test_any_names_give_events(points: list[tuple[str, int | None, float]]) -> N
     found = list(logged.events(given_points))
     assert len(found) <= len(given_points)
     assert bool(found) == any(logged.place(point.name) for point in given_points)
+
+
+def test_no_number_pushes_out_another() -> None:
+    """Two under one name, or under two names of one place, are two events; the same one twice is one."""
+    points = [Point(name, value, 1, 10.0) for name, value in [("loss", 1.0), ("train/loss", 2.0), ("loss", 1.0)]]
+    points += [Point("lr", math.nan, 1, 10.0), Point("train/lr/9999999", 0.5, 1, 10.0)]
+    found = [{key: value for key, value in event.items() if key != "ts"} for event in logged.events(points)]
+    assert repr(found) == repr(
+        [
+            {"event": "train_step", "step": 1, "loss": 1.0, "lr": math.nan, "lr/9999999": 0.5},
+            {"event": "train_step", "step": 1, "loss": 2.0},
+        ]
+    )

@@ -45,13 +45,26 @@ def write(history: History, path: Path) -> Written:
             written = _lines(history, file, path)
             file.flush()
             os.fsync(file.fileno())
-        os.link(draft, path)  # unlike a rename, this never replaces
+        Path(draft).chmod(0o666 & ~_umask())
+        _publish(draft, path)
     except FileExistsError:
         raise InputError(f"cannot import to {path}: it is there already; give another --out") from None
+    except OSError as error:
+        raise InputError(f"cannot import to {path}: {error.strerror}; give another --out") from error
     finally:
         Path(draft).unlink(missing_ok=True)
-    path.chmod(0o666 & ~_umask())
     return written
+
+
+def _publish(draft: str, path: Path) -> None:
+    """Give the draft its name; unlike a rename alone, neither way replaces what is there."""
+    try:
+        os.link(draft, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links
+        path.touch(exist_ok=False)
+        Path(draft).replace(path)
 
 
 def _lines(history: History, file: Any, path: Path) -> Written:

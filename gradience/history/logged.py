@@ -18,7 +18,7 @@ _LEFT_OUT: Final = re.compile(
     r"(?:^|[/_])(?:runtime|samples_per_second|steps_per_second|jit_compilation_time|total_flos)$|^(?:system|alerts)/|^_"
     r"|^train[_/](?:global_step|train_\w+)$|^train_(?:loss|runtime)$"
 )
-_GROUP: Final = re.compile(r"lr/(\d+)$")
+_GROUP: Final = re.compile(r"lr/(\d{1,3})$")  # a longer number is none of a group of parameters
 
 
 class Point(NamedTuple):
@@ -42,6 +42,8 @@ def place(name: str) -> Place | None:
     """The place of a name; None for what belongs to the tracker alone."""
     if _LEFT_OUT.search(name):
         return None
+    if name.endswith("/"):
+        return Place("metrics", OTHER, name)
     if name in _BARE:
         return Place("train_step", "", _BARE[name])
     head, slash, rest = name.partition("/")
@@ -58,15 +60,27 @@ def place(name: str) -> Place | None:
 
 
 def events(points: Iterable[Point]) -> Iterator[dict[str, Any]]:
-    """The events without their run, in the order of time: numbers of one moment and step stand together."""
-    found: dict[tuple[float, int, str, str], dict[str, Any]] = {}
+    """The events without their run, in the order of time: numbers of one moment and step stand together.
+
+    A second number under the same name is an event of its own: trackers keep both, and so do we.
+    """
+    found: dict[tuple[float, int, str, str], list[dict[str, float]]] = {}
     for point in sorted(points, key=lambda point: (point.ts, -1 if point.step is None else point.step)):
         at = place(point.name)
         if at is not None:
             step = -1 if point.step is None else point.step
-            found.setdefault((point.ts, step, at.event, at.part), {})[at.key] = point.value
-    for (ts, step, event, part), numbers in found.items():
-        yield {"ts": ts, "event": event, "step": None if step < 0 else step, **_payload(event, part, numbers)}
+            _put(found.setdefault((point.ts, step, at.event, at.part), []), at.key, point.value)
+    for (ts, step, event, part), each in found.items():
+        for numbers in each:
+            yield {"ts": ts, "event": event, "step": None if step < 0 else step, **_payload(event, part, numbers)}
+
+
+def _put(each: list[dict[str, float]], key: str, value: float) -> None:
+    for numbers in each:
+        if key not in numbers or numbers[key] == value:
+            numbers[key] = value
+            return
+    each.append({key: value})
 
 
 def _held_out(head: str, rest: str) -> Place:
@@ -82,4 +96,4 @@ def _payload(event: str, part: str, numbers: dict[str, float]) -> dict[str, Any]
         return {"kind": part, "metrics": numbers}
     rates = {int(match[1]): value for key, value in numbers.items() if (match := _GROUP.match(key))}
     plain: dict[str, Any] = {key: value for key, value in numbers.items() if not _GROUP.match(key)}
-    return plain | ({"lr": [rates.get(i) for i in range(max(rates) + 1)]} if rates and max(rates) < 1000 else {})
+    return plain | ({"lr": [rates.get(i) for i in range(max(rates) + 1)]} if rates else {})

@@ -1,12 +1,13 @@
 """A run that MLflow has, as the events of a journal: parameters, every point of every metric, and how it ended."""
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from mlflow import MlflowClient
-from mlflow.entities import Run
+from mlflow.entities import LifecycleStage, Run
 from mlflow.exceptions import MlflowException
 
 from gradience.errors import InputError
@@ -15,10 +16,12 @@ from gradience.history.history import History, Progress
 from gradience.history.logged import Point
 from gradience.settings import snapshot
 from gradience_mlflow import store
+from gradience_mlflow.faults import plain
 
 STATUS: Final[Mapping[str, str]] = {"FINISHED": "ok", "FAILED": "error", "KILLED": "aborted"}
 RUN_ID: Final = "gradience.run_id"
 _META: Final = "meta."
+_OURS: Final = re.compile(r"(?:optimizer|lora|training)\.")  # somebody else's dots part nothing
 
 
 def read(address: str, tracking_uri: str | None, progress: Progress | None) -> History:
@@ -34,14 +37,17 @@ def read(address: str, tracking_uri: str | None, progress: Progress | None) -> H
         points = list(_points(client, run, progress))
     except MlflowException as error:
         raise InputError(
-            f"cannot import mlflow:{address}: {str(error).splitlines()[0]}; check the id and --tracking-uri"
+            f"cannot import mlflow:{address} from {found.address}: {plain(error)}; check the id and --tracking-uri"
         ) from None
     left = sorted({point.name for point in points if logged.place(point.name) is None})
+    notes = [f"left out, as they are about the machine: {', '.join(left)}"] if left else []
+    if run.info.lifecycle_stage == LifecycleStage.DELETED:
+        notes.append("MLflow has it as deleted")
     return History(
         origin=f"mlflow:{found.address}#{run.info.run_id}",
         run_id=run.data.tags.get(RUN_ID),
         events=_events(run, points),
-        notes=(f"left out, as they are about the machine: {', '.join(left)}",) if left else (),
+        notes=tuple(notes),
     )
 
 
@@ -69,17 +75,21 @@ def _told(run: Run) -> tuple[dict[str, Any], dict[str, Any]]:
     """The configuration and what else is known, from parameters under flat or dotted names."""
     params = dict(run.data.params)
     meta = _nested({key.removeprefix(_META): value for key, value in params.items() if key.startswith(_META)})
-    config = snapshot.canonical(_nested({key: value for key, value in params.items() if not key.startswith(_META)}))
-    return config, {**meta, "imported_from": "mlflow", "name": run.info.run_name}
+    settings = {key: value for key, value in params.items() if not key.startswith(_META)}
+    config = snapshot.canonical(_nested(settings) if any(map(_OURS.match, settings)) else settings)
+    return config, {**meta, "imported_from": "mlflow", "run_name": run.info.run_name}
 
 
 def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Dotted names as a tree; `a.b` beside a parameter `a` stays as it is."""
     tree: dict[str, Any] = {}
-    for name, value in flat.items():
+    for name in sorted(flat):
         *above, last = name.split(".")
-        here = tree
+        here: Any = tree
         for part in above:
-            below = here.get(part)
-            here[part] = here = below if isinstance(below, dict) else {}
-        here[last] = value
+            here = here.setdefault(part, {}) if isinstance(here, dict) else here
+        if isinstance(here, dict):
+            here[last] = flat[name]
+        else:
+            tree[name] = flat[name]
     return tree

@@ -1,6 +1,7 @@
 """The history of a W&B run as the events of a journal: its rows from the public API, or from an offline run's file."""
 
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -59,7 +60,7 @@ def _offline(folder: Path) -> History:
         )
     rows = list(_rows(folder))
     code = None if found.exit is None else found.exit.exit_code
-    stamps = [float(row["_timestamp"]) for row in rows if "_timestamp" in row]
+    stamps = _stamps(rows)
     started = found.run.start_time.seconds + found.run.start_time.nanos / 1e9
     told = Told(
         origin=f"wandb:{found.run.entity}/{found.run.project}/{found.id}",
@@ -98,7 +99,7 @@ def _online(address: str, server: str | None, progress: Progress | None) -> Hist
     except (wandb.errors.Error, ValueError, OSError) as error:
         why = str(error).splitlines()[0]
         raise InputError(f"cannot import wandb:{address}: {why}; check ENTITY/PROJECT/RUN and `wandb login`") from None
-    stamps = [float(row["_timestamp"]) for row in rows if row.get("_timestamp") is not None]
+    stamps = _stamps(rows)
     told = Told(
         origin=f"wandb:{'/'.join(run.path)}",
         name=run.name,
@@ -108,6 +109,10 @@ def _online(address: str, server: str | None, progress: Progress | None) -> Hist
         status=_STATUS.get(run.state),
     )
     return _history(told, rows)
+
+
+def _stamps(rows: Iterable[Row]) -> list[float]:
+    return [stamp for row in rows if (stamp := _finite(row.get("_timestamp"))) is not None]
 
 
 def _history(told: Told, rows: Iterable[Row]) -> History:
@@ -124,12 +129,16 @@ def _history(told: Told, rows: Iterable[Row]) -> History:
 
 
 def _points(row: Row, started: float) -> Iterator[Point]:
-    step = next((int(row[name]) for name in _STEPS if isinstance(row.get(name), int | float)), None)
-    ts = float(row.get("_timestamp") or started)
+    step = next((int(number) for name in _STEPS if (number := _finite(row.get(name))) is not None), None)
+    ts = _finite(row.get("_timestamp")) or started
     for name, value in row.items():
         number = _NUMBERS.get(value) if isinstance(value, str) else value
         if isinstance(number, int | float) and not isinstance(number, bool) and not _is_axis(name):
             yield Point(name, float(number), step, ts)
+
+
+def _finite(value: Any) -> float | None:
+    return value if isinstance(value, int | float) and math.isfinite(value) else None
 
 
 def _is_axis(name: str) -> bool:
@@ -142,7 +151,7 @@ def _events(told: Told, points: list[Point]) -> Iterator[dict[str, Any]]:
     )
     given = told.config.get("meta")
     meta = dict(given) if isinstance(given, Mapping) else {}
-    meta |= {"imported_from": "wandb", "name": told.name}
+    meta |= {"imported_from": "wandb", "run_name": told.name}
     yield {"ts": told.started, "event": "run_start", "step": None, "config": config, "meta": meta}
     yield from logged.events(points)
     if told.status is not None and told.ended is not None:

@@ -104,6 +104,26 @@ def test_a_run_of_transformers_in_mlflow_is_read(tmp_path: Path, store_uri: str)
     assert MLflowHistories().read(run.info.run_id, tracking_uri=store_uri, progress=None).id == seen.run_id
 
 
+def test_a_name_goes_along(tmp_path: Path, store_uri: str) -> None:
+    """To the run that a sync makes; parameters with dots and a deletion are not lost on the way."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(store_uri)
+    run = client.create_run("0", run_name="my name")
+    for name in ("a.b", "a", "c.d"):
+        client.log_param(run.info.run_id, name, f"value of {name}")
+    client.log_metric(run.info.run_id, "loss", 1.0, step=1)
+    client.delete_run(run.info.run_id)
+    history = MLflowHistories().read(run.info.run_id, tracking_uri=store_uri, progress=None)
+    assert history.notes == ("MLflow has it as deleted",)
+    path = imported(history, tmp_path / "run.jsonl")
+    config = json.loads(path.read_text().splitlines()[0])["config"]
+    assert config["training"]["extras"] == {name: f"value of {name}" for name in ("a", "a.b", "c.d")}
+    sync(path, MLflowSink(tracking_uri=store_uri))
+    (there,) = client.search_runs(["0", "1"])
+    assert there.info.run_name == "my name"
+
+
 def test_a_run_that_mlflow_does_not_have_is_one_line(store_uri: str) -> None:
     """With what to check."""
     with pytest.raises(InputError, match="cannot import mlflow:0123") as caught:
@@ -119,6 +139,8 @@ for step in range(1, 21):
     row = {"train/loss": 2.0 / step, "train/learning_rate": 2e-4, "train/global_step": step}
     if step % 10 == 0:
         row |= {"eval/loss": 1.0 / step, "eval/runtime": 3.0}
+    if step == 9:
+        row["train/global_step"] = float("inf")
     if step == 7:
         row["train/loss"] = float("nan")
     run.log(row)
