@@ -197,14 +197,15 @@ def test_the_error_that_is_told_is_that_of_the_file(
 def test_what_belongs_to_the_adapter_goes_along_and_what_continues_its_training_does_not(
     tmp_path: Path, save_adapter: SaveAdapter
 ) -> None:
-    """A tokenizer and the model card are true of the smaller one too; the optimiser's state is not."""
+    """A tokenizer, the model card and a value head are true of the smaller one too; the optimiser's state is not."""
     folder = save_adapter(tmp_path / "a")
-    for name in ("README.md", "tokenizer.json", "optimizer.pt", "trainer_state.json", "rng_state.pth", "run.jsonl"):
+    along = ("README.md", "tokenizer.json", "value_head.safetensors")
+    for name in (*along, "optimizer.pt", "trainer_state.json", "rng_state.pth", "run.jsonl"):
         (folder / name).write_text("x")
     found = cut(folder, tmp_path / "b", 4)
-    assert found.copied == ("README.md", "tokenizer.json")
+    assert found.copied == along
     assert found.left_behind == ("optimizer.pt", "rng_state.pth", "run.jsonl", "trainer_state.json")
-    written = {"README.md", "adapter_config.json", "adapter_model.safetensors", "tokenizer.json"}
+    written = {"adapter_config.json", "adapter_model.safetensors", *along}
     assert {path.name for path in (tmp_path / "b").iterdir()} == written
 
 

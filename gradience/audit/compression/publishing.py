@@ -14,6 +14,7 @@ from gradience.audit.refusal import refuse
 
 # Of a checkpoint: what continues its training. None of it is true of another adapter.
 _TRAINING: Final = ("optimizer", "scheduler", "scaler", "rng_state", "trainer_state", "training_args", "global_step")
+_HEADS: Final = ("value_head.safetensors", "value_head.bin")  # LLaMA-Factory's reward models: of the model, not of A B
 _WEIGHTS: Final = {".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".gguf", ".npz", ".jsonl"}
 _LARGEST: Final = 64 << 20  # bytes; a tokenizer stays below
 
@@ -59,6 +60,8 @@ def companions(files: Files, folder: Path) -> tuple[tuple[str, ...], tuple[str, 
 
 
 def _goes_along(path: Path) -> bool:
+    if path.name in _HEADS:
+        return True
     is_training = path.name.startswith((*_TRAINING, ".")) or path.suffix in _WEIGHTS
     return not is_training and path.stat().st_size <= _LARGEST
 
