@@ -3,6 +3,7 @@
 import json
 import shlex
 import sys
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,7 @@ def _verification(adapter: str, outcome: str, step: int) -> dict[str, Any]:
 def adapters(tmp_path: Path, save_adapter: SaveAdapter) -> tuple[Path, Path]:
     """An original in the folder of its recorded and audited run, and its compressed form."""
     original = save_adapter(tmp_path / "out")
-    with TelemetryWriter(original / "run.jsonl", "run-1") as writer:
+    with TelemetryWriter(original / "run.jsonl", str(uuid.uuid4())) as writer:  # one server serves all tests
         writer.run_start({"lora": {"r": 16}})
         for step in range(1, 31):
             writer.train_step(step, loss=1.0 / step)
