@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 # A module imports only from its own layer and from layers to the left.
 LAYERS = (
     "errors", "cache_home", "child_process", "vnext", "references", "audit", "settings", "history", "evaluation",
-    "curves", "policy", "batch", "report", "mirror", "testing", "cli",
+    "curves", "policy", "batch", "report", "mirror", "recording", "testing", "cli",
 )  # fmt: skip
 UPWARD = {  # the two ways up: a recorder starts its own mirror, and has its run watched
     ("gradience.vnext.mirroring", "gradience.mirror.live"),
@@ -34,6 +34,7 @@ TOOLS = {  # each integration: its outside tool and what that brings along
     "gradience_hub": {"huggingface_hub"},
     "gradience_mlflow": {"mlflow", "requests", "sqlalchemy", "alembic"},
     "gradience_wandb": {"wandb"},
+    "gradience_transformers": {"transformers", "peft", "axolotl"},
     "gradience_webhook": set(),
 }
 

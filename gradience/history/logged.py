@@ -15,7 +15,7 @@ OTHER: Final = "logged"  # the kind of metrics whose names say nothing to us
 _BARE: Final = {"loss": "loss", "learning_rate": "lr", "lr": "lr", "grad_norm": "grad_norm", "epoch": "epoch"}
 _HELD_OUT: Final = ("eval", "test", "val", "validation", "valid")
 _LEFT_OUT: Final = re.compile(
-    r"(?:^|[/_])(?:runtime|samples_per_second|steps_per_second|jit_compilation_time|total_flos)$|^(?:system|alerts)/|^_"
+    r"(?:^|[/_])(?:runtime|samples_per_second|steps_per_second|jit_compilation_time|model_preparation_time|total_flos)$|^(?:system|alerts)/|^_"
     r"|^train[_/](?:global_step|train_\w+)$|^train_(?:loss|runtime)$"
 )
 _GROUP: Final = re.compile(r"lr/(\d{1,3})$")  # a longer number is none of a group of parameters

@@ -15,7 +15,9 @@ from gradience.vnext.types import SCHEMA
 NAME: Final = "trainer_state.json"
 _TRAIN: Final = {"loss": "loss", "learning_rate": "lr", "grad_norm": "grad_norm"}
 _SUMMARY: Final = "train_runtime"  # of the entry that a Trainer logs when it has trained to the end
-_SPEED: Final = re.compile(r"(?:^|_)(?:runtime|samples_per_second|steps_per_second|jit_compilation_time)$")
+_SPEED: Final = re.compile(
+    r"(?:^|_)(?:runtime|samples_per_second|steps_per_second|jit_compilation_time|model_preparation_time)$"
+)
 _CHECKPOINT: Final = re.compile(r"checkpoint-(\d{1,18})")
 
 
@@ -62,12 +64,17 @@ def events(state: Mapping[str, Any], *, run_id: str, ts: float) -> Iterator[dict
     yield event("run_start", config=_config(state), meta={"source": NAME}) | {"ts": ts - (took or 0.0)}
     for entry in entries:
         step = entry.get("step")
-        if numbers := {ours: entry[theirs] for theirs, ours in _TRAIN.items() if _is_number(entry.get(theirs))}:
+        if numbers := training(entry):
             yield event("train_step", step, **numbers)
-        for split, metrics in _evaluations(entry).items():
+        for split, metrics in evaluations(entry).items():
             yield event("eval", step, split=split, metrics=metrics)
     if summary is not None:
         yield event("run_end", status="ok")
+
+
+def training(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Loss, learning rate and gradient norm of an entry, under our names."""
+    return {ours: entry[theirs] for theirs, ours in _TRAIN.items() if _is_number(entry.get(theirs))}
 
 
 def _config(state: Mapping[str, Any]) -> dict[str, Any]:
@@ -79,8 +86,8 @@ def _config(state: Mapping[str, Any]) -> dict[str, Any]:
     return {"training": {name: value for name, value in training.items() if (_number(value) or 0) > 0}}
 
 
-def _evaluations(entry: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Metrics by split. A set's own name is known by its `eval_<name>_runtime`, which every evaluation logs."""
+def evaluations(entry: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Metrics of an entry by split. A set's own name is known by its `eval_<name>_runtime`, which is always logged."""
     keys = [key.removeprefix("eval_") for key in entry if isinstance(key, str) and key.startswith("eval_")]
     sets = sorted((key.removesuffix("_runtime") for key in keys if key.endswith("_runtime")), key=len, reverse=True)
     found: dict[str, dict[str, Any]] = {}

@@ -41,8 +41,8 @@ class TelemetryWriter:
     `sinks` are the trackers that the run is mirrored to while it is recorded: the path of a YAML file, or a list of
     names (`"mlflow"`) and mappings (`{"type": "mlflow", "tracking_uri": ...}`); those of `GRADIENCE_SINKS` if nothing
     is given, none for an empty list. Each is delivered to by a process of its own (`host="process"`); with
-    `host="thread"` by a thread of this one, which takes sink objects too. `close` waits `close_timeout_s` seconds for
-    them, and says what is behind and how to catch up.
+    `host="thread"` by a thread of this one, which takes sink objects too; with `host="auto"` by a thread for a sink
+    whose run is live in this process. `close` waits `close_timeout_s` seconds, and says what is behind.
 
     With `monitors=True` the run is watched while it is recorded: when a detector fires (a loss that is not finite or
     diverges, spikes, exploding gradients, a plateau, over-fitting, ...), an alert is recorded right after the event
@@ -70,7 +70,7 @@ class TelemetryWriter:
         strict: bool = False,
         state_dir: str | Path | None = None,
         sinks: Sequence[Any] | str | Path | None = None,
-        host: Literal["process", "thread"] = "process",
+        host: Literal["process", "thread", "auto"] = "process",
         close_timeout_s: float = 30.0,
         monitors: bool | str | Path | Monitor | None = None,
     ) -> None:
