@@ -19,7 +19,7 @@ def events(logs: Mapping[str, Any], step: int) -> Iterator[dict[str, Any]]:
         yield {"event": "eval", "step": step, "split": split, "metrics": metrics}
     rest = {key: value for key, value in numbers.items() if not key.startswith("eval_") and key not in _OWN}
     if _SUMMARY_SIGN in numbers:
-        told = {key.removeprefix("train_"): value for key, value in rest.items()}
+        told = {key.removeprefix("train_"): value for key, value in rest.items() if key != "epoch"}
         yield {"event": "metrics", "step": step, "kind": SUMMARY, "metrics": told}
     elif trained := trainer_state.training(numbers):
         yield {"event": "train_step", "step": step, **rest, **trained}

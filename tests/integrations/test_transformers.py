@@ -13,9 +13,11 @@ from gradience_transformers import described, entries
 from gradience.errors import GradienceError
 from gradience.vnext.telemetry_reader import TelemetryReader
 from gradience.vnext.types import Eval, TrainStep
+from tests.integrations import wandb_files
 
 transformers = pytest.importorskip("transformers")
 pytest.importorskip("peft")
+pytestmark = pytest.mark.filterwarnings("ignore")  # the tools' own
 ROOT = Path(__file__).parents[2]
 DATA = [{"input_ids": [1, 2, 3, 4], "labels": [1, 2, 3, 4]}] * 8
 SCRIPT = """
@@ -116,6 +118,38 @@ def test_evaluations_before_and_after_the_training_belong_to_it(tmp_path: Path) 
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("joined", [True, False])
+def test_mlflow_has_one_run_with_the_same_numbers(tmp_path: Path, store_uri: str, *, joined: bool) -> None:
+    """The run of the Trainer's own callback, where that is active, else one of ours; with what is measured later."""
+    mlflow = pytest.importorskip("mlflow")
+    report_to = ["mlflow"] if joined else []
+    journal = trained(tmp_path / "out", "evaluate", *report_to, GRADIENCE_SINKS="mlflow", MLFLOW_TRACKING_URI=store_uri)
+    client = mlflow.MlflowClient(store_uri)
+    # To the end of a training MLflow's callback closes its run, and the evaluation after it begins another of its own.
+    (run,) = [run for run in client.search_runs(["0", "1"]) if "gradience.run_id" in run.data.tags]
+    assert ("train_runtime" in run.data.metrics) == joined
+    assert run.info.status == "FINISHED"
+    points = client.get_metric_history(run.info.run_id, "train/loss")
+    assert [(point.step, point.value) for point in points] == [(step.step, step.loss) for step in steps(journal)]
+    evaluated = client.get_metric_history(run.info.run_id, "eval/hard/loss")
+    assert [point.step for point in evaluated] == [0, 4, 8, 8]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("joined", [True, False])
+def test_wandb_has_one_run_with_the_same_numbers(tmp_path: Path, wandb_home: Path, *, joined: bool) -> None:
+    """The one that the Trainer's own callback has live in the process gets our curves under `gradience/`."""
+    pytest.importorskip("wandb")
+    journal = trained(tmp_path / "out", "whole", *(["wandb"] if joined else []), GRADIENCE_SINKS="wandb")
+    assert len(wandb_files.logs(wandb_home)) == 1
+    found = wandb_files.read(wandb_home)
+    name = "gradience/train/loss" if joined else "train/loss"
+    assert found.summary[name] == steps(journal)[-1].loss
+    if not joined:
+        assert [*found.values(name).values()] == [step.loss for step in steps(journal)]
+
+
+@pytest.mark.slow
 def test_an_error_of_ours_ends_no_training(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """It is said once; a mistake in the options is found before anything is trained."""
     from gradience_transformers import GradienceCallback
@@ -161,7 +195,7 @@ def test_a_mistake_in_the_options_is_found_at_once() -> None:
             [
                 (
                     "metrics",
-                    {"kind": "training", "metrics": {"runtime": 3.0, "loss": 0.5, "total_flos": 7.0, "epoch": 1.0}},
+                    {"kind": "training", "metrics": {"runtime": 3.0, "loss": 0.5, "total_flos": 7.0}},
                 )
             ],
         ),
