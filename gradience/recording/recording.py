@@ -1,17 +1,23 @@
 """One run as a training callback records it: begun once, ended once, and truthfully also where nobody tells the end."""
 
 import atexit
+import logging
 import sys
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 
-from gradience.vnext import mirroring, monitoring
+from gradience.audit.disk import trainer
+from gradience.recording.audits import Audits
+from gradience.vnext import mirroring, monitoring, state
 from gradience.vnext.appender import append_events
 from gradience.vnext.telemetry import TelemetryWriter
 from gradience.vnext.types import RunStatus
+
+_log = logging.getLogger("gradience.recording")
 
 NAME: Final = "run.jsonl"
 HOST: Final = "auto"  # beside this process, unless a tracker's run is live in it
@@ -22,7 +28,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """What every callback takes, under the same names.
 
     `path` is the journal, else `run.jsonl` in the output directory. `sinks`, `monitors`, `allow_text` and
-    `close_timeout_s` are those of TelemetryWriter.
+    `close_timeout_s` are those of TelemetryWriter. With `audit="save"` every checkpoint is audited beside the training,
+    with a number the adapter as it is every so many steps.
     """
 
     path: str | Path | None = None
@@ -30,6 +37,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     monitors: bool | str | Path = True
     allow_text: bool = False
     close_timeout_s: float = 30.0
+    audit: int | Literal["save"] | None = None
 
     def check(self) -> None:
         """Find mistakes while a person can still mend them: before anything is trained.
@@ -40,6 +48,9 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         """
         self.mirror(Path(NAME))
         monitoring.watch_for(self.monitors)
+        is_number = isinstance(self.audit, int) and self.audit is not True and self.audit > 0
+        if self.audit not in (None, "save") and not is_number:
+            raise ValueError(f"audit is {self.audit!r}: it takes 'save' or a number of steps")
 
     def mirror(self, path: Path) -> mirroring.Mirror | None:
         """The trackers of a journal, None without; nothing is started yet."""
@@ -73,6 +84,7 @@ class Recording:
             monitors=options.monitors,
         )
         self._options = options
+        self.audits = Audits(path)
         self._is_open = False
         self._last_error = _last_error()
 
@@ -88,6 +100,8 @@ class Recording:
             return
         self._is_open = False
         atexit.unregister(self._at_exit)
+        if status is RunStatus.OK and not self.audits.wait(self._options.close_timeout_s):
+            _log.warning("audits of %s go on after its end", self.writer.path)
         self.writer.run_end(status, reason)
         self.writer.close()
 
@@ -101,6 +115,19 @@ class Recording:
         if (mirror := self._options.mirror(self.writer.path)) is not None:
             mirror.begin(self.writer.run_id)
             mirror.close()
+
+    def audit(self, checkpoint: Path) -> None:
+        """Have a checkpoint audited, if it holds an adapter of PEFT's."""
+        if self._is_open and trainer.home(checkpoint) is not None:
+            self.audits.ask(checkpoint)
+
+    def audit_copy(self, step: int, save: Callable[[str], object]) -> None:
+        """Have the adapter audited that `save` writes into the folder it is given."""
+        if not self._is_open:
+            return
+        copy = Path(tempfile.mkdtemp(prefix="audit-", dir=state.folder(self.writer.path)))
+        save(str(copy / f"checkpoint-{step}"))
+        self.audits.ask(copy / f"checkpoint-{step}", copy=copy)
 
     def abandon(self) -> None:
         """Another training begins: one that is still open did not come to its end."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
@@ -28,7 +28,8 @@ class GradienceCallback(TrainerCallback):
             of `GRADIENCE_SINKS` if nothing is given, none for an empty list.
         monitors: whether the run is watched while it trains; a path is that of a policy file.
         allow_text: whether long texts are recorded as they are.
-        close_timeout_s: how long the end of the training waits for the trackers, in seconds.
+        close_timeout_s: how long the end of the training waits for audits, and for the trackers, in seconds.
+        audit: `"save"` audits every checkpoint beside the training; a number the adapter as it is, every so many steps.
 
     Raises:
         GradienceError: A sink is not installed or does not take an option, or a policy cannot be read.
@@ -43,9 +44,15 @@ class GradienceCallback(TrainerCallback):
         monitors: bool | str | Path = True,
         allow_text: bool = False,
         close_timeout_s: float = 30.0,
+        audit: int | Literal["save"] | None = None,
     ) -> None:
         self._options = Options(
-            path=path, sinks=sinks, monitors=monitors, allow_text=allow_text, close_timeout_s=close_timeout_s
+            path=path,
+            sinks=sinks,
+            monitors=monitors,
+            allow_text=allow_text,
+            close_timeout_s=close_timeout_s,
+            audit=audit,
         )
         self._options.check()
         self._recording: Recording | None = None
@@ -78,6 +85,19 @@ class GradienceCallback(TrainerCallback):
             self._early += found
         else:
             self._recording.write(found)
+
+    @harmless
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any) -> None:
+        """Have the checkpoint audited, if that is wanted and it holds an adapter."""
+        if self._recording is not None and self._options.audit == "save":
+            self._recording.audit(Path(str(args.output_dir)) / f"checkpoint-{state.global_step}")
+
+    @harmless
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any) -> None:
+        """Have the adapter audited as it is now, if its turn has come: from a copy, so that training goes on."""
+        every = self._options.audit
+        if self._recording is not None and isinstance(every, int) and state.global_step % every == 0:
+            self._recording.audit_copy(state.global_step, given["model"].save_pretrained)
 
     @harmless
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any) -> None:

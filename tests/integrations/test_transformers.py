@@ -12,7 +12,7 @@ from gradience_transformers import described, entries
 
 from gradience.errors import GradienceError
 from gradience.vnext.telemetry_reader import TelemetryReader
-from gradience.vnext.types import Eval, TrainStep
+from gradience.vnext.types import Eval, Metrics, TrainStep
 from tests.integrations import wandb_files
 
 transformers = pytest.importorskip("transformers")
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # the tools' own
 ROOT = Path(__file__).parents[2]
 DATA = [{"input_ids": [1, 2, 3, 4], "labels": [1, 2, 3, 4]}] * 8
 SCRIPT = """
-import os, sys
+import json, os, sys
 import peft, torch, transformers
 from gradience_transformers import GradienceCallback
 from tests.integrations.peft_adapters import llama
@@ -46,7 +46,8 @@ arguments = transformers.TrainingArguments(
 )
 trainer = transformers.Trainer(
     model=peft.get_peft_model(llama(), lora), args=arguments, train_dataset=data,
-    eval_dataset={"easy": data, "hard": data}, callbacks=[GradienceCallback(), Interruption()],
+    eval_dataset={"easy": data, "hard": data},
+    callbacks=[GradienceCallback(audit=json.loads(os.environ.get("AUDIT", "null"))), Interruption()],
 )
 if how == "evaluate":
     trainer.evaluate()
@@ -150,6 +151,18 @@ def test_wandb_has_one_run_with_the_same_numbers(tmp_path: Path, wandb_home: Pat
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("asked", "at"), [('"save"', [4, 8]), ("3", [3, 6])])
+def test_the_use_of_the_rank_is_a_series(tmp_path: Path, asked: str, at: list[int]) -> None:
+    """Checkpoints, or the adapter as it is every few steps: audited beside the training, and done at its end."""
+    journal = trained(tmp_path / "out", "whole", AUDIT=asked)
+    found = [one.event for one in TelemetryReader(journal) if isinstance(one.event, Metrics)]
+    assert [one.step for one in found if one.kind == "lora_audit"] == at
+    assert TelemetryReader(journal).summarize().status == "ok"
+    state = journal.with_name("run.jsonl.gradience")
+    assert [path.name for path in state.iterdir() if path.is_dir()] == []
+
+
+@pytest.mark.slow
 def test_an_error_of_ours_ends_no_training(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """It is said once; a mistake in the options is found before anything is trained."""
     from gradience_transformers import GradienceCallback
@@ -175,6 +188,8 @@ def test_a_mistake_in_the_options_is_found_at_once() -> None:
 
     with pytest.raises(GradienceError, match="mlflwo"):
         GradienceCallback(sinks=["mlflwo"])
+    with pytest.raises(ValueError, match="audit is 0"):
+        GradienceCallback(audit=0)
     with pytest.raises(ValueError, match="close_timeout_s"):
         GradienceCallback(sinks=["mlflow"], close_timeout_s=-1)
 
