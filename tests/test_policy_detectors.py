@@ -248,3 +248,9 @@ def test_no_event_breaks_a_watch(events: list[Event]) -> None:
     """Whatever stands in a file."""
     for alert in alerts(events):
         assert alert["code"] in CODES
+
+
+@pytest.mark.parametrize("accuracy", [0.0, 1.0])
+def test_a_metric_that_stays_where_it_is_did_not_fall(accuracy: float) -> None:
+    """At either end of its range, where neither a share of it nor a standard error allows anything."""
+    assert "eval_regression" not in codes(run(GOOD, every(50, lambda _: {"accuracy": accuracy})))

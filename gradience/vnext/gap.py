@@ -23,8 +23,9 @@ class Gap(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def held_out(splits: Sequence[str]) -> str | None:
-    """The split to hold against training."""
-    return next((split for split in HELD_OUT if split in splits), None)
+    """The split to hold against training: one of the usual names, else the first that is not a part of the training."""
+    named = next((split for split in HELD_OUT if split in splits), None)
+    return named or next((split for split in splits if not split.startswith("train")), None)
 
 
 def between(test: Sequence[Evaluation], train: Sequence[Evaluation], latest: EvalMetrics) -> Gap:

@@ -150,7 +150,7 @@ class EvalRegression(msgspec.Struct):
         drop = best.value - best.last if metric.is_better_up(key) else best.last - best.value
         noise = limits["errors"] * _standard_error(key, best)
         allowed = max(noise, limits["drop_share"] * abs(best.value))
-        return drop / allowed if allowed else math.inf * (drop > 0)
+        return drop / allowed if allowed else math.inf if drop > 0 else 0.0
 
 
 class NeverImproved(msgspec.Struct):
