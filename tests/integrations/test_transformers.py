@@ -194,6 +194,43 @@ def test_a_mistake_in_the_options_is_found_at_once() -> None:
         GradienceCallback(sinks=["mlflow"], close_timeout_s=-1)
 
 
+@pytest.mark.slow
+def test_a_trainer_of_trl_is_one(tmp_path: Path) -> None:
+    """With what it logs beside the loss, in training and in evaluation, and the adapter that it makes itself."""
+    trl, datasets = pytest.importorskip("trl"), pytest.importorskip("datasets")
+    import peft
+    import tokenizers
+    from gradience_transformers import GradienceCallback
+
+    from tests.integrations.peft_adapters import llama
+
+    end = "<eos>"
+    known = {word: number for number, word in enumerate([end, "a", "b", "c", "d"])}
+    words = tokenizers.Tokenizer(tokenizers.models.WordLevel(known, unk_token=end))
+    words.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=words, pad_token=end, eos_token=end)
+    data = datasets.Dataset.from_dict({"text": ["a b c d"] * 8})
+    arguments = trl.SFTConfig(
+        output_dir=str(tmp_path), max_steps=4, logging_steps=1, report_to=[], use_cpu=True, disable_tqdm=True,
+        eval_strategy="steps", eval_steps=2, save_strategy="no", bf16=False,
+    )  # fmt: skip
+    lora = peft.LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj"], task_type="CAUSAL_LM")
+    trainer = trl.SFTTrainer(
+        llama(), arguments, train_dataset=data, eval_dataset=data, processing_class=tokenizer, peft_config=lora,
+        callbacks=[GradienceCallback(sinks=[])],
+    )  # fmt: skip
+    trainer.train()
+    reader = TelemetryReader(tmp_path / "run.jsonl")
+    assert reader.validate() == []
+    logged = [entry for entry in trainer.state.log_history if "loss" in entry]
+    found = [one.extras["mean_token_accuracy"] for one in reader if isinstance(one.event, TrainStep)]
+    assert found == [entry["mean_token_accuracy"] for entry in logged]
+    assert [step.loss for step in steps(tmp_path / "run.jsonl")] == [entry["loss"] for entry in logged]
+    seen = reader.summarize()
+    assert "mean_token_accuracy" in seen.evals["eval"].extras
+    assert (seen.config and seen.config.lora.r) == 4
+
+
 @pytest.mark.parametrize(
     ("logs", "found"),
     [
