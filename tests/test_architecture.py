@@ -34,7 +34,7 @@ TOOLS = {  # each integration: its outside tool and what that brings along
     "gradience_hub": {"huggingface_hub"},
     "gradience_mlflow": {"mlflow", "requests", "sqlalchemy", "alembic"},
     "gradience_wandb": {"wandb"},
-    "gradience_transformers": {"transformers", "peft", "axolotl"},
+    "gradience_transformers": {"transformers", "peft", "axolotl", "pydantic"},
     "gradience_webhook": set(),
 }
 

@@ -1,19 +1,24 @@
-"""Gradience in transformers' Trainer, in TRL's trainers and in what is built on them.
+"""Gradience in transformers' Trainer, in TRL's trainers and in what is built on them, axolotl's pipelines for one.
 
-transformers is imported when the callback is asked for, not before.
+transformers is imported when one of the names is asked for, not before.
 """
 
-from typing import TYPE_CHECKING, Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from gradience_transformers.axolotl import AxolotlPlugin
     from gradience_transformers.callback import GradienceCallback
 
-__all__ = ["GradienceCallback"]
+__all__ = ["AxolotlPlugin", "GradienceCallback"]
+
+_PLACES: Final = {
+    "AxolotlPlugin": "gradience_transformers.axolotl",
+    "GradienceCallback": "gradience_transformers.callback",
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in __all__:
+    if name not in _PLACES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from gradience_transformers import callback
-
-    return getattr(callback, name)
+    return getattr(import_module(_PLACES[name]), name)
