@@ -16,7 +16,7 @@ from gradience.cli.main import COMMANDS, group
 ROOT = Path(__file__).parents[1]
 MANUAL = ROOT / "docs" / "USER_MANUAL.md"
 SINKS = ROOT / "docs" / "writing-a-sink.md"
-GUIDES = [ROOT / "README.md", ROOT / "QUICK_REFERENCE.md", MANUAL, SINKS]
+GUIDES = [ROOT / "README.md", ROOT / "QUICK_REFERENCE.md", MANUAL, SINKS, ROOT / "docs" / "training-stacks.md"]
 WITHIN = ("docs", "examples", "gradience", "integrations")
 DOCUMENTS = sorted({*ROOT.glob("*.md"), *(path for folder in WITHIN for path in (ROOT / folder).rglob("*.md"))})
 
