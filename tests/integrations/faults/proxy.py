@@ -10,6 +10,7 @@ from typing import Final
 
 import msgspec
 
+_LATE_S: Final = 2.0
 _DRIP_S: Final = 0.5  # well below any timeout that counts per read
 _UPSTREAM_S: Final = 120.0
 _ANSWERS: Final = {
@@ -24,6 +25,7 @@ class Fault(Enum):
 
     NONE = "none"
     REFUSED = "refused"  # nobody listens
+    SLOW = "slow"  # everything is done, two seconds late
     HANG = "hang"  # the request is read, and nothing comes back
     DRIP = "drip"  # an answer that never ends, a byte at a time
     RESET = "reset"  # cut before the tracker sees the request
@@ -118,7 +120,9 @@ class Proxy:
         fault, released = self._fault, self._released
         spared = fault is Fault.NONE or (fault is Fault.CUT and not request.writes)
         self.hits += not spared
-        if spared:
+        if fault is Fault.SLOW:
+            released.wait(_LATE_S)
+        if spared or fault is Fault.SLOW:
             connection.sendall(self._forward(request))
         elif fault is Fault.CUT:
             self._forward(request)

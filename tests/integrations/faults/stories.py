@@ -98,7 +98,9 @@ def restart(tracker: Server, folder: Path) -> Told:
 
 
 OUTAGES: Final[dict[str, Story]] = {
-    fault.name.lower(): partial(outage, fault) for fault in Fault if fault not in (Fault.NONE, Fault.LOGIN_401)
+    fault.name.lower(): partial(outage, fault)
+    for fault in Fault
+    if fault not in (Fault.NONE, Fault.SLOW, Fault.LOGIN_401)
 }
 PARKED: Final[dict[str, Story]] = {"login": login, "deletion": deletion}
 STORIES: Final[dict[str, Story]] = {**OUTAGES, **PARKED, "creation": creation}
