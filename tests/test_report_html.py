@@ -1,6 +1,5 @@
 import math
 from collections.abc import Callable
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -18,41 +17,10 @@ from gradience.report.html.scale import fitting
 from gradience.vnext.telemetry import TelemetryWriter
 from gradience.vnext.telemetry_reader import TelemetryReader
 from gradience.vnext.types import ConfigSnapshot, Severity
+from tests.html_page import Shown
 
 HOSTILE = "</td></script><script>alert(1)</script><img src=//evil.example/x onerror=alert(1)>\"'`\x1b]8;;\u202e"
 Record = Callable[[TelemetryWriter], None]
-
-
-class Page(HTMLParser):
-    """What a browser makes of a report: its elements, their attributes, and the text in between."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.attributes: list[tuple[str, str | None]] = []
-        self.open: list[str] = []
-        self.text = ""
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """An element begins."""
-        self.tags.append(tag)
-        self.attributes += attrs
-        if tag != "meta":
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """An element of SVG that holds nothing."""
-        self.tags.append(tag)
-        self.attributes += attrs
-
-    def handle_endtag(self, tag: str) -> None:
-        """It ends: the one that was opened last."""
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        """Text."""
-        self.text += data
 
 
 def _report(path: Path, record: Record, config: ConfigSnapshot | None = None, **meta: Any) -> str:
@@ -116,7 +84,7 @@ def test_nothing_from_a_file_becomes_markup(tmp_path: Path) -> None:
 
     config = ConfigSnapshot(model_name=HOSTILE, dataset_name=HOSTILE, extras={HOSTILE: HOSTILE})
     text = _report(tmp_path / "run.jsonl", record, config, **{"<b>": HOSTILE})
-    page = Page(text)
+    page = Shown(text)
     assert page.open == []
     assert not {"script", "img", "link", "iframe", "a"} & set(page.tags)
     assert not [name for name, _ in page.attributes if name in ("src", "href") or name.startswith("on")]
@@ -137,7 +105,7 @@ def test_a_report_tells_the_story(tmp_path: Path) -> None:
                 writer.eval(step, split="test", metrics={"loss": 3.0 / step, "accuracy": 0.5, "n": 7})
         writer.alert(severity=Severity.WARNING, code="loss_spike", message="a spike", step=30)
 
-    page = Page(_report(tmp_path / "run.jsonl", record, git={"commit": "abc"}))
+    page = Shown(_report(tmp_path / "run.jsonl", record, git={"commit": "abc"}))
     titles = ["Loss", "Evaluation: accuracy", "Learning rate", "Gradient norm", "Alerts", "Environment", "Events"]
     places = [page.text.index(title) for title in titles]
     assert places == sorted(places)
@@ -173,12 +141,12 @@ def test_the_audit_of_a_run_has_its_section(tmp_path: Path, make_record: Callabl
         writer.metrics(5, kind="lora_audit", metrics=metrics)
         writer.recommendation([], step=5, verdict="review", suggested_rank=2)
 
-    page = Page(_report(tmp_path / "a.jsonl", lambda writer: record(writer, audit)))
+    page = Shown(_report(tmp_path / "a.jsonl", lambda writer: record(writer, audit)))
     assert "Audit of the adapter" in page.text
     assert "at step 5. Verdict: review." in page.text
     assert ("class", "chosen") in page.attributes
     assert "Energy kept by rank" in page.text
-    other = Page(_report(tmp_path / "b.jsonl", lambda writer: record(writer, {"energy_rank_90_p50": 1})))
+    other = Shown(_report(tmp_path / "b.jsonl", lambda writer: record(writer, {"energy_rank_90_p50": 1})))
     assert "Audit of the adapter" not in other.text
 
 
@@ -193,7 +161,7 @@ def test_a_verification_has_its_section(tmp_path: Path) -> None:
     told |= {"tolerance_stated": True, "n": None, "original_values": [0.9], "compressed_values": [0.89], "seeds": [0]}
     told |= {"original_seconds": 1.0, "compressed_seconds": 1.0, "command": "x", **sides}
     report = _report(tmp_path / "a.jsonl", lambda writer: writer.metrics(5, kind="verification", metrics=told))
-    text = Page(report).text
+    text = Shown(report).text
     assert "Verification of the compressed adapter" in text
     assert "0.89  r=4 b" in text
 
@@ -201,6 +169,6 @@ def test_a_verification_has_its_section(tmp_path: Path) -> None:
 @pytest.mark.parametrize("status", ["ok", "error"])
 def test_a_run_without_a_number_has_a_report(tmp_path: Path, status: str) -> None:
     """No chart, but what is known."""
-    page = Page(_report(tmp_path / "run.jsonl", lambda writer: writer.run_end(status)))
+    page = Shown(_report(tmp_path / "run.jsonl", lambda writer: writer.run_end(status)))
     assert status in page.text
     assert "svg" not in page.tags

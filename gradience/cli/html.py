@@ -1,4 +1,4 @@
-"""`--html FILE`: a report written as a whole or not at all; `-` is stdout."""
+"""`--html FILE`: a page written as a whole or not at all; `-` is stdout."""
 
 import os
 from contextlib import suppress
@@ -12,15 +12,19 @@ from gradience.report.plain import plain
 STDOUT = "-"
 
 
-def write(one: Recorded, file: str) -> None:
-    """Write the report of a run.
+def run(one: Recorded) -> str:
+    """The report of a run."""
+    from gradience.report.html import run_report  # only reports in HTML need its library
+
+    return run_report.render(one.place, one.seen, one.replay.course.curves(), one.replay.marks, one.found)
+
+
+def write(text: str, file: str) -> None:
+    """Write a page.
 
     Raises:
         InputError: The file cannot be written.
     """
-    from gradience.report.html import run_report  # only reports in HTML need its library
-
-    text = run_report.render(one.place, one.seen, one.replay.course.curves(), one.replay.marks, one.found)
     if file == STDOUT:
         output.lines(text)
         return

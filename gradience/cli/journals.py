@@ -79,12 +79,18 @@ def beside(adapter: Path) -> Journal:
         InputError: several could be meant.
         TelemetryError: a file that is no journal is in the way of a new one.
     """
+    return around(adapter) or at((adapter if adapter.is_dir() else adapter.parent) / NAME)
+
+
+def around(adapter: Path) -> Journal | None:
+    """The journal in or above the directory of the adapter; None without one.
+
+    Raises:
+        InputError: several could be meant.
+    """
     here = directory(adapter)
-    for folder in [here, *here.parents][: ABOVE + 1]:
-        found = _in(folder)
-        if found is not None:
-            return found
-    return at((adapter if adapter.is_dir() else adapter.parent) / NAME)
+    found = (_in(folder) for folder in [here, *here.parents][: ABOVE + 1])
+    return next((journal for journal in found if journal is not None), None)
 
 
 def apart(reference: str) -> Journal:

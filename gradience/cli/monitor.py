@@ -74,7 +74,7 @@ def command(
         return
     one = recorded.read(found[0], asked)
     if page is not None:
-        html.write(one, page)
+        html.write(html.run(one), page)
     if as_json:
         output.document(_document(one))
     elif page != html.STDOUT:

@@ -8,14 +8,26 @@ import msgspec
 from gradience.report.html.scale import Scale, Tick, fitting
 from gradience.report.numbers import count, number
 
-WIDTH: Final = 760
-HEIGHT: Final = 220
-LEFT, RIGHT, TOP, BOTTOM = 62, 738, 12, 192  # of the area that is drawn into
-X_TICKS: Final = 6
-Y_TICKS: Final = 5
 DOTS_UP_TO: Final = 60  # points of a line that are marked one by one
 
 Point = tuple[float, float]
+
+
+class Frame(msgspec.Struct, frozen=True, kw_only=True):
+    """The paper of a chart, and on it the area that is drawn into, in pixels; how many ticks an axis has there."""
+
+    width: int = 760
+    height: int = 220
+    left: int = 62
+    right: int = 738
+    top: int = 12
+    bottom: int = 192
+    x_ticks: int = 6
+    y_ticks: int = 5
+
+
+LARGE: Final = Frame()
+SMALL: Final = Frame(width=240, height=140, left=40, right=228, top=12, bottom=112, x_ticks=4, y_ticks=3)
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,7 +49,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Chart(msgspec.Struct, frozen=True, kw_only=True):
-    """What is to be drawn. `steps` is the range that all charts of a report share."""
+    """What is to be drawn. `steps` is the range that all charts of a report share, `values` one for some of them."""
 
     title: str
     lines: Sequence[Line]
@@ -45,6 +57,9 @@ class Chart(msgspec.Struct, frozen=True, kw_only=True):
     events: Sequence[Event] = ()
     may_be_log: bool = False
     x_name: str = "step"
+    values: tuple[float, float] | None = None
+    ladder: Sequence[float] = ()  # ascending steps that the axis names instead of round ones, apart by their ratios
+    frame: Frame = LARGE
 
 
 class Drawn(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,13 +92,16 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
     x_name: str
     note: str
     summary: str  # for who cannot see it
+    frame: Frame
 
 
 def draw(chart: Chart) -> Figure | None:
     """The figure; None where there is nothing to draw."""
-    values = list(_heights(chart.lines))
-    y = fitting(values, BOTTOM, TOP, may_be_log=chart.may_be_log)
-    x = fitting(chart.steps, LEFT, RIGHT)
+    values, frame = list(_heights(chart.lines)), chart.frame
+    y = fitting(chart.values or values, frame.bottom, frame.top, may_be_log=chart.may_be_log)
+    x = fitting(chart.steps, frame.left, frame.right)
+    if len(chart.ladder) > 1:
+        x = Scale(low=chart.ladder[0], high=chart.ladder[-1], start=frame.left, end=frame.right, is_log=True)
     lines = [line for line in chart.lines if line.points]
     if x is None or y is None or not lines:
         return None
@@ -91,11 +109,12 @@ def draw(chart: Chart) -> Figure | None:
         title=chart.title,
         lines=[_drawn(line, x, y) for line in lines],
         flags=[Flag(x=x(event.step), kind=event.kind, label=event.label) for event in chart.events],
-        x_ticks=x.ticks(X_TICKS, count),
-        y_ticks=y.ticks(Y_TICKS),
+        x_ticks=[Tick(x(step), count(step)) for step in chart.ladder] or x.ticks(frame.x_ticks, count),
+        y_ticks=y.ticks(frame.y_ticks),
         x_name=chart.x_name,
         note=_note(values, y),
-        summary="; ".join(_told(line) for line in lines),
+        summary="; ".join(_told(line, chart.x_name) for line in lines),
+        frame=frame,
     )
 
 
@@ -139,6 +158,6 @@ def _note(values: Sequence[float], y: Scale) -> str:
     return f"The axis leaves out what lies far from the rest, up to {number(edge)}."
 
 
-def _told(line: Line) -> str:
+def _told(line: Line, x_name: str) -> str:
     (first, begin), (last, end) = line.points[0], line.points[-1]
-    return f"{line.name} from {number(begin)} at step {first:.0f} to {number(end)} at step {last:.0f}"
+    return f"{line.name} from {number(begin)} at {x_name} {first:.0f} to {number(end)} at {x_name} {last:.0f}"

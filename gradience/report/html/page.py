@@ -1,21 +1,11 @@
-"""What the template of a run's report draws: every text ready, and nothing that a template would have to decide."""
+"""What the template of a report draws: every text ready, and nothing that a template would have to decide."""
 
 from collections.abc import Sequence
 
 import msgspec
 
-from gradience.report.html.chart import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Figure
-
-
-class Frame(msgspec.Struct, frozen=True):
-    """The measures of every chart."""
-
-    width: int = WIDTH
-    height: int = HEIGHT
-    left: int = LEFT
-    right: int = RIGHT
-    top: int = TOP
-    bottom: int = BOTTOM
+from gradience.report.html.chart import Figure
+from gradience.report.html.heat_map import HeatMap
 
 
 class Pair(msgspec.Struct, frozen=True):
@@ -37,14 +27,16 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Table(msgspec.Struct, frozen=True, kw_only=True):
-    """A section with a table; `chosen` is the row that stands out, `more` tells what was left out."""
+    """A section with pictures and a table; `chosen` is the row that stands out, `more` tells what was left out."""
 
     title: str
     header: Sequence[str] = ()
     rows: Sequence[Sequence[str]] = ()
     text: str = ""
     more: str = ""
-    figure: Figure | None = None
+    heat_map: HeatMap | None = None
+    figures: Sequence[Figure] = ()
+    small_figures: Sequence[Figure] = ()  # side by side
     chosen: int | None = None
     is_wide: bool = False
 
@@ -59,8 +51,7 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
     source: str
     tiles: Sequence[Pair]
     findings: Sequence[Finding]
-    figures: Sequence[Figure]
     tables: Sequence[Table]
-    reading: str
+    figures: Sequence[Figure] = ()  # of the run's course, and how to read them
+    reading: str = ""
     made: str
-    frame: Frame = Frame()

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 def render(page: Page) -> str:
     """The report as one file."""
-    return _environment().get_template("run.html.j2").render(page=page)
+    return _environment().get_template("page.html.j2").render(page=page)
 
 
 @cache

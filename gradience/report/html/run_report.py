@@ -1,8 +1,7 @@
 """A recorded run as a page: how it stands, what was found, its charts, then tables of everything else."""
 
-import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from gradience import __version__
@@ -10,10 +9,11 @@ from gradience.curves.curve import Curve
 from gradience.evaluation import verification
 from gradience.policy import monitor
 from gradience.policy.replay import Mark
-from gradience.policy.rule import confidence_word, ordered
 from gradience.report import runs, verification_text
 from gradience.report.html import audit_section, course_charts, rendering
-from gradience.report.html.page import Finding, Page, Pair, Table
+from gradience.report.html.findings import findings
+from gradience.report.html.page import Page, Pair, Table
+from gradience.report.html.words import cut, told
 from gradience.report.numbers import MISSING, count, duration, number
 from gradience.report.runs import Best
 from gradience.vnext.signals import SignalSnapshot
@@ -21,7 +21,6 @@ from gradience.vnext.types import EvalMetrics, Recommendation
 
 ROWS_SHOWN: Final = 200  # of a table
 NAME_SHOWN: Final = 80  # of its name
-TEXT_SHOWN: Final = 400  # characters of a value
 ALERTS_SHOWN: Final = 50
 READING: Final = (
     "Lines of training loss and gradient norm are exponentially weighted means (weight 0.05 for each logged point); "
@@ -52,7 +51,7 @@ def page(
     tables = [
         _evaluations(seen, runs.best_evals(curves)),
         _alerts(marks),
-        audit_section.table(seen),
+        *_audit(seen),
         _verification(seen),
         _settings(seen),
         _environment(seen),
@@ -65,7 +64,7 @@ def page(
         subtitle=_subtitle(seen),
         source=f"{place}{_began(seen)}",
         tiles=_tiles(seen, curves),
-        findings=[*_findings(found), *_findings(monitor.recorded(seen), origin="recorded by the mechanic")],
+        findings=[*findings(found), *findings(monitor.recorded(seen), origin="recorded by the mechanic")],
         figures=course_charts.figures(curves, marks),
         tables=[one for one in tables if one is not None],
         reading=READING,
@@ -99,25 +98,6 @@ def _tiles(seen: SignalSnapshot, curves: Mapping[str, Curve]) -> list[Pair]:
     return [*tiles, *([Pair("held-out over train perplexity", f"{seen.gap:.3g}x")] if seen.gap is not None else [])]
 
 
-def _findings(found: Sequence[Recommendation], origin: str = "") -> list[Finding]:
-    return [
-        Finding(
-            kind=one.severity.value,
-            code=one.action,
-            confidence=confidence_word(one.confidence),
-            message=_cut(one.message),
-            parts=list(_parts(one)),
-            origin=origin,
-        )
-        for one in ordered(found)
-    ]
-
-
-def _parts(one: Recommendation) -> Iterator[Pair]:
-    texts = (("Hypothesis", one.hypothesis), ("Test", one.test), ("Limits", one.limits), ("Source", one.rationale))
-    yield from (Pair(label, _cut(text)) for label, text in texts if text)
-
-
 def _evaluations(seen: SignalSnapshot, best: Mapping[str, Best]) -> Table | None:
     rows = [_evaluation(split, metrics, best.get(split)) for split, metrics in list(seen.evals.items())[:ROWS_SHOWN]]
     header = ("split", "step", "loss", "perplexity", "accuracy", "n", "best")
@@ -136,13 +116,25 @@ def _evaluation(split: str, metrics: EvalMetrics, best: Best | None) -> list[str
 
 def _alerts(marks: Sequence[Mark]) -> Table | None:
     rows = [
-        [MISSING if one.step is None else f"{one.step:,}", one.severity.value, one.code, _cut(one.message)]
+        [MISSING if one.step is None else f"{one.step:,}", one.severity.value, one.code, cut(one.message)]
         for one in marks[:ALERTS_SHOWN]
     ]
     more = len(marks) - len(rows)
     header = ("step", "severity", "code", "message")
     rest = f"And {more} more." if more else ""
     return Table(title="Alerts", header=header, rows=rows, more=rest, is_wide=True) if rows else None
+
+
+def _audit(seen: SignalSnapshot) -> list[Table]:
+    """The latest audit of the run's adapter."""
+    record = audit_section.read(seen.lora_audit)
+    if record is None:
+        return []
+    advice = seen.recommendation or {}
+    step = "" if seen.lora_audit_step is None else f" at step {seen.lora_audit_step:,}"
+    verdict = f" Verdict: {advice['verdict']}." if advice.get("verdict") else ""
+    text = f"{audit_section.told(record)}{step}.{verdict}"
+    return audit_section.tables(record, advice, "Audit of the adapter", text)
 
 
 def _verification(seen: SignalSnapshot) -> Table | None:
@@ -162,29 +154,19 @@ def _environment(seen: SignalSnapshot) -> Table | None:
 
 
 def _listed(title: str, values: Mapping[str, Any]) -> Table | None:
-    rows = [[key[:NAME_SHOWN], _cut(_text(value))] for key, value in list(values.items())[:ROWS_SHOWN]]
+    rows = [[key[:NAME_SHOWN], told(value)] for key, value in list(values.items())[:ROWS_SHOWN]]
     more = len(values) - len(rows)
     return Table(title=title, rows=rows, more=f"And {more} more." if more else "", is_wide=True) if rows else None
 
 
 def _events(seen: SignalSnapshot) -> Table:
-    issues = [[f"line {issue.line}", _cut(issue.message)] for issue in seen.issues[:ALERTS_SHOWN]]
-    told = ", ".join(f"{count(total)} {name}" for name, total in seen.counts.items())
+    issues = [[f"line {issue.line}", cut(issue.message)] for issue in seen.issues[:ALERTS_SHOWN]]
+    counted = ", ".join(f"{count(total)} {name}" for name, total in seen.counts.items())
     more = f"{seen.issue_count:,} lines could not be read as they are." if seen.issue_count else ""
-    return Table(title="Events", text=f"{told}.{_seal(seen)}", rows=issues, more=more, is_wide=True)
+    return Table(title="Events", text=f"{counted}.{_seal(seen)}", rows=issues, more=more, is_wide=True)
 
 
 def _seal(seen: SignalSnapshot) -> str:
     if seen.seal is None:
         return ""
     return " The journal is sealed, intact." if seen.seal.is_intact else " The journal was changed after its end."
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, str):
-        return value
-    return json.dumps(value, ensure_ascii=False, default=str)
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= TEXT_SHOWN else f"{text[:TEXT_SHOWN]}..."
