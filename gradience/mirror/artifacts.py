@@ -8,7 +8,7 @@ from gradience.errors import InputError
 Kind = Literal["audit", "report", "telemetry"]  # in a sink's signature, so that editors and `sinks check` know them
 
 AUDIT: Final = "audit"  # audit.json: the whole audit, per module
-REPORT: Final = "report"  # report.md: what its text says, verdict first
+REPORT: Final = "report"  # report.md and report.html: what its text says, verdict first, and the figures
 TELEMETRY: Final = "telemetry"  # the journal, compressed, once its run is over
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 DEFAULT: Final[tuple[Kind, ...]] = (AUDIT, REPORT)

@@ -1,12 +1,12 @@
 """What of an audit goes into a tracker as files and as a note: the same in each, rendered from the journal's lines."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
 
 from gradience.audit import columns
-from gradience.mirror import standing
+from gradience.mirror import artifacts, standing
 from gradience.mirror.sink import Batch
 from gradience.policy import audit_event
 from gradience.vnext.record import Record
@@ -14,6 +14,7 @@ from gradience.vnext.types import Metrics
 
 AUDIT_FILE: Final = "audit.json"
 REPORT_FILE: Final = "report.md"
+PAGE_FILE: Final = "report.html"
 _FRAME: Final = ("schema", "run_id", "step", "ts", "advice")  # of audit.json, around the audit's own fields
 
 
@@ -52,6 +53,19 @@ class Publication(msgspec.Struct, frozen=True, kw_only=True):
         from gradience.report import markdown  # the renderer is needed for audits alone
 
         return markdown.audit_note(self.audit.metrics, self.advice)
+
+    @property
+    def page(self) -> str:
+        """The text of `report.html`: the same with figures, and nothing that has to be fetched."""
+        from gradience.report.html import adapter_report  # as in `note`
+
+        return adapter_report.render(self.audit.metrics, self.advice)
+
+    def files(self, kinds: Collection[str]) -> dict[str, str]:
+        """The files of the kinds that a sink was asked for: their texts by their names."""
+        audit = {AUDIT_FILE: self.document} if artifacts.AUDIT in kinds else {}
+        report = {REPORT_FILE: self.note, PAGE_FILE: self.page} if artifacts.REPORT in kinds else {}
+        return audit | report
 
 
 def of(batch: Batch) -> list[Audit]:

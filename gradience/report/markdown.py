@@ -8,13 +8,12 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-import msgspec
-
 from gradience.audit import columns
 from gradience.audit.record import AuditRecord, AuditSummary, BaseRelative, GroupSummary
 from gradience.errors import InputError
 from gradience.policy import ranks
 from gradience.policy.rule import confidence_word
+from gradience.report import advised
 from gradience.report.audit_text import VERDICTS, VERIFIED
 from gradience.report.numbers import MISSING, count, fixed, megabytes, number, percent
 from gradience.report.plain import plain
@@ -31,7 +30,7 @@ def audit_note(audit_metrics: Mapping[str, Any], recommendation: Mapping[str, An
     """The note of one audit: verdict, findings with their tests, candidate ranks, module types."""
     advice = recommendation or {}
     tables = _tables(audit_metrics, advice.get("suggested_rank")) or _bare(audit_metrics)
-    parts = [_verdict(advice), *map(_finding, _findings(advice)), *tables]
+    parts = [_verdict(advice), *map(_finding, advised.recommendations(advice)), *tables]
     return _within("\n\n".join(part for part in parts if part))
 
 
@@ -50,21 +49,6 @@ def _verdict(advice: Mapping[str, Any]) -> str:
         (f" Verified: {known}; {text}." for known, text in VERIFIED.items() if known == advice.get("verified")), ""
     )
     return f"**Verdict: {escaped(verdict)}** ({confidence} confidence){': ' * bool(meaning)}{meaning}.{tested}"
-
-
-def _findings(advice: Mapping[str, Any]) -> list[Recommendation]:
-    found = advice.get("recommendations")
-    listed = found if isinstance(found, list | tuple) else ()
-    return [one for one in map(_recommendation, listed) if one is not None]
-
-
-def _recommendation(value: object) -> Recommendation | None:
-    if isinstance(value, Recommendation):
-        return value
-    try:
-        return msgspec.convert(value, Recommendation, strict=False)
-    except msgspec.ValidationError:
-        return None
 
 
 def _finding(finding: Recommendation) -> str:

@@ -1,4 +1,4 @@
-"""The files of a tracked run: `audit.json`, `report.md`, the journal itself; and the run's note.
+"""The files of a tracked run: those of an audit, the journal itself; and the run's note.
 
 A note that a person wrote stays: only an absent one, or the one that we wrote last, is replaced. A store that takes no
 files costs the files, never the numbers.
@@ -6,7 +6,7 @@ files costs the files, never the numbers.
 
 import logging
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
@@ -17,7 +17,7 @@ from mlflow.entities import Run as TrackedRun
 
 from gradience.errors import UnavailableError
 from gradience.mirror import artifacts, audits, travel
-from gradience.mirror.audits import AUDIT_FILE, REPORT_FILE, Audit, Publication
+from gradience.mirror.audits import AUDIT_FILE, Audit
 from gradience.mirror.sink import Batch
 from gradience_mlflow import limits
 from gradience_mlflow.faults import plain, translated
@@ -53,9 +53,8 @@ class Artifacts:
         found = None
         if audits.brings(batch):
             found = audits.publication(batch, self._audit, lambda: _published(self._client, run))
-        refused = (
-            [self._upload_audit(run, found)] if found and self._kinds & {artifacts.AUDIT, artifacts.REPORT} else []
-        )
+        files = found.files(self._kinds) if found else {}
+        refused = [self._upload_audit(run, files)] if files else []
         refused += [self._upload_journal(run, batch)] if self._travels(batch) else []
         note = _note_tags(run, limits.text(found.note, limits.TAG)) if found else {}
         return {**_missing_tag(run, refused), **note}
@@ -68,9 +67,7 @@ class Artifacts:
     def _travels(self, batch: Batch) -> bool:
         return artifacts.TELEMETRY in self._kinds and travel.is_due(batch, self._journal)
 
-    def _upload_audit(self, run: TrackedRun, found: Publication) -> str | None:
-        texts = {AUDIT_FILE: (artifacts.AUDIT, found.document), REPORT_FILE: (artifacts.REPORT, found.note)}
-        files = {name: text for name, (kind, text) in texts.items() if kind in self._kinds}
+    def _upload_audit(self, run: TrackedRun, files: Mapping[str, str]) -> str | None:
         with _reasoned(run, *files) as refused:
             for name, text in files.items():
                 self._client.log_text(run.info.run_id, text, name)

@@ -1,4 +1,4 @@
-"""The files of a run: the artifact with `audit.json` and `report.md`, that with the journal, and the modules' table."""
+"""The files of a run: the artifact with those of its audits, that with the journal, and the modules' table."""
 
 import logging
 import re
@@ -11,13 +11,13 @@ import msgspec
 import wandb
 
 from gradience.mirror import artifacts, travel
-from gradience.mirror.audits import AUDIT_FILE, REPORT_FILE, Publication
+from gradience.mirror.audits import Publication
 from gradience.mirror.sink import Batch
 from gradience_wandb.contents import TABLE
 
 log = logging.getLogger("gradience.wandb")
 
-_AUDIT: Final = {artifacts.AUDIT: AUDIT_FILE, artifacts.REPORT: REPORT_FILE}
+_OF_AUDIT: Final = frozenset({artifacts.AUDIT, artifacts.REPORT})
 _NUMBERED: Final = re.compile(r"_(\d+)_\w+\.table\.json$")
 
 
@@ -30,7 +30,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def has_audit(self) -> bool:
         """Whether anything of an audit is uploaded."""
-        return not self.kinds.isdisjoint(_AUDIT)
+        return not self.kinds.isdisjoint(_OF_AUDIT)
 
     def travels(self, batch: Batch) -> bool:
         """Whether a batch brings the journal itself."""
@@ -39,11 +39,9 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     def audit(self, found: Publication, run_id: str) -> wandb.Artifact:
         """The files of an audit; each audit of a run is a version of one artifact."""
         made = wandb.Artifact(audit_name(run_id), type="gradience-audit")
-        texts = {artifacts.AUDIT: found.document, artifacts.REPORT: found.note}
-        for kind, name in _AUDIT.items():
-            if kind in self.kinds:
-                with made.new_file(name, encoding="utf-8") as file:
-                    file.write(texts[kind])
+        for name, text in found.files(self.kinds).items():
+            with made.new_file(name, encoding="utf-8") as file:
+                file.write(text)
         return made
 
     def telemetry(self, batch: Batch, run_id: str) -> wandb.Artifact:

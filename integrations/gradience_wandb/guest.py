@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from gradience.mirror import artifacts, audits, standing, verified, view
+from gradience.mirror import audits, standing, verified, view
 from gradience.mirror.audits import Audit, Publication
 from gradience.mirror.sink import Batch, Position
 from gradience.vnext.record import Record
@@ -20,7 +20,6 @@ from gradience_wandb.known import ROOT, Known
 
 _RUNS_OWN: Final = ("run_id", "cursor", "status")  # what a run of ours has of its own journal in its summary
 AUDIT_FILE: Final = f"{ROOT}/{audits.AUDIT_FILE}"
-_FILES: Final = {artifacts.AUDIT: AUDIT_FILE, artifacts.REPORT: f"{ROOT}/{audits.REPORT_FILE}"}
 
 
 class Gift(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,8 +104,7 @@ def _is_outdated(record: Record, batch: Batch) -> bool:
 
 
 def _files(publication: Publication, kinds: Collection[str]) -> dict[str, str]:
-    texts = {artifacts.AUDIT: publication.document, artifacts.REPORT: publication.note}
-    return {name: texts[part] for part, name in _FILES.items() if part in kinds}
+    return {f"{ROOT}/{name}": text for name, text in publication.files(kinds).items()}
 
 
 def _may_note(known: Known) -> bool:

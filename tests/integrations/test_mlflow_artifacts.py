@@ -71,9 +71,11 @@ def test_an_audit_lands_as_numbers_tags_note_and_files(
     assert found.data.tags["gradience.verdict"] in ("ok", "review")
     assert found.data.tags["gradience.advice_step"] == "500"
     assert _note(client, tracked).startswith("**Verdict: ")
-    assert {file.path for file in client.list_artifacts(tracked.id)} == {"audit.json", "report.md"}
+    assert {file.path for file in client.list_artifacts(tracked.id)} == {"audit.json", "report.html", "report.md"}
     report = Path(client.download_artifacts(tracked.id, "report.md")).read_text()
     assert report == _note(client, tracked)
+    page = Path(client.download_artifacts(tracked.id, "report.html")).read_text()
+    assert "Rank used, k@95 / r" in page
 
 
 def test_the_document_holds_the_whole_audit(

@@ -77,7 +77,7 @@ def test_a_run_arrives_over_http(server: str, remote: "MlflowClient", run: Run, 
     assert len(_history(remote, tracked)["train/loss"]) == 1499
     assert len(found.data.params["notes"]) == 6000
     assert found.info.status == "FINISHED"
-    assert {file.path for file in remote.list_artifacts(tracked.id)} == {"audit.json", "report.md"}
+    assert {file.path for file in remote.list_artifacts(tracked.id)} == {"audit.json", "report.html", "report.md"}
     assert tracked.url == f"{server}/#/experiments/{found.info.experiment_id}/runs/{tracked.id}/model-metrics"
 
 

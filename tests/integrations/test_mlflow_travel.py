@@ -70,7 +70,8 @@ def test_a_journal_comes_back_whole(store_uri: str, client: "MlflowClient", jour
     append_events(journal, None, [AUDIT])
     first = _deliver(journal, store_uri).runs["a"].id
     packed = _artifact(client, first, tmp_path)
-    assert {file.path for file in client.list_artifacts(first)} == {"audit.json", "report.md", "telemetry"}
+    files = {file.path for file in client.list_artifacts(first)}
+    assert files == {"audit.json", "report.html", "report.md", "telemetry"}
     assert "gradience.artifacts_missing" not in client.get_run(first).data.tags
     subprocess.run(["gunzip", "--keep", str(packed)], check=True)
     copy = packed.with_suffix("")
@@ -152,7 +153,7 @@ def test_only_the_chosen_files_are_uploaded(store_uri: str, client: "MlflowClien
     """The note and the numbers come in any case."""
     append_events(journal, None, [AUDIT])
     tracked = _deliver(journal, store_uri, artifacts=["report"]).runs["a"].id
-    assert [file.path for file in client.list_artifacts(tracked)] == ["report.md"]
+    assert [file.path for file in client.list_artifacts(tracked)] == ["report.html", "report.md"]
     assert "mlflow.note.content" in client.get_run(tracked).data.tags
 
 

@@ -52,7 +52,9 @@ if TYPE_CHECKING:
 MakeRecord = Callable[..., AuditRecord]
 
 ONLINE: Final = {"WANDB_MODE": "online", "WANDB__FILE_STREAM_TRANSMIT_INTERVAL": "1"}
-FILES: Final = {name: name for name in ("audit.json", "report.md")} | {"telemetry/run.jsonl.gz": "run.jsonl.gz"}
+FILES: Final = {name: name for name in ("audit.json", "report.html", "report.md")} | {
+    "telemetry/run.jsonl.gz": "run.jsonl.gz"
+}
 OWN: Final = ("run_id", "note")  # of each tracker's own bookkeeping
 READING: Final = """
 import json, pathlib, sys, wandb

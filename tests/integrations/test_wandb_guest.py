@@ -58,7 +58,7 @@ def test_it_gets_what_its_own_tracker_does_not_have(batch: MakeBatch) -> None:
         },
     }
     assert given.tags == ("gradience:review", "gradience:spike")
-    assert set(given.files) == {"gradience/audit.json", "gradience/report.md"}
+    assert set(given.files) == {"gradience/audit.json", "gradience/report.html", "gradience/report.md"}
 
 
 def test_what_a_person_wrote_stays(batch: MakeBatch) -> None:

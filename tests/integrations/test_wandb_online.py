@@ -214,7 +214,7 @@ def test_advice_that_comes_in_a_later_process_has_the_files_of_its_audit(
         sink.deliver(lines)
         sink.close(None, 5)
     first, second = [one for one in server.held.artifacts if one.type == "gradience-audit"]
-    assert list(second.contents) == list(first.contents) == ["audit.json", "report.md"]
+    assert list(second.contents) == list(first.contents) == ["audit.json", "report.html", "report.md"]
     digest = base64.b64decode(second.contents["audit.json"]["digest"]).hex()
     document = json.loads(server.held.blobs[digest])
     assert (document["utilization_mean"], document["advice"]["verdict"]) == (0.5, "ok")

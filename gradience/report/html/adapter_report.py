@@ -3,17 +3,15 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-import msgspec
-
 from gradience import __version__
 from gradience.audit.record import AuditRecord
+from gradience.report import advised
 from gradience.report.audit_text import VERDICTS, VERIFIED
 from gradience.report.html import audit_section, rendering
 from gradience.report.html.findings import findings
 from gradience.report.html.page import Page, Pair, Table
 from gradience.report.html.words import told
 from gradience.report.numbers import MISSING, count, number, percent
-from gradience.vnext.types import Recommendation
 
 _KINDS: Final = {"ok": "ok", "review": "warning", "act": "warning", "abstain": "info", "error": "error"}
 
@@ -34,7 +32,7 @@ def page(metrics: Mapping[str, Any], advice: Mapping[str, Any]) -> Page:
         subtitle=_subtitle(record),
         source=_source(record),
         tiles=_tiles(record, advice),
-        findings=findings(_recommendations(advice)),
+        findings=findings(advised.recommendations(advice)),
         tables=[_bare(metrics)] if record is None else _tables(record, advice),
         made=f"Made by gradience {__version__} from the weights of the adapter.",
     )
@@ -75,11 +73,6 @@ def _tiles(record: AuditRecord | None, advice: Mapping[str, Any]) -> list[Pair]:
     if isinstance(energy, float):
         tiles.append(Pair("energy at that rank", percent(energy)))
     return [*tiles, *([Pair("verified", str(verified))] if verified in VERIFIED else [])]
-
-
-def _recommendations(advice: Mapping[str, Any]) -> list[Recommendation]:
-    found = advice.get("recommendations")
-    return msgspec.convert(found, list[Recommendation], strict=False) if isinstance(found, list) else []
 
 
 def _tables(record: AuditRecord, advice: Mapping[str, Any]) -> list[Table]:
