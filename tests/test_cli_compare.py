@@ -8,6 +8,7 @@ from click.testing import CliRunner, Result
 from gradience.cli.main import group
 from gradience.vnext.telemetry import TelemetryWriter
 from gradience.vnext.types import ConfigSnapshot, OptimizerConfigSnapshot
+from tests.html_page import Shown
 
 SaveAdapter = Callable[..., Path]
 
@@ -97,5 +98,36 @@ def test_runs_have_no_modules(runs: list[Path], arguments: list[str]) -> None:
 
 
 def test_one_of_anything_cannot_be_compared(adapters: tuple[Path, Path], runs: list[Path]) -> None:
-    """Nor can three adapters."""
-    assert [_compare(*given).exit_code for given in ([runs[0]], [adapters[0]], [*adapters, adapters[0]])] == [1, 2, 2]
+    """Whatever it is."""
+    assert [_compare(*given).exit_code for given in ([runs[0]], [adapters[0]])] == [1, 2]
+
+
+def test_of_more_adapters_every_pair_is_compared(
+    adapters: tuple[Path, Path], tmp_path: Path, save_adapter: SaveAdapter
+) -> None:
+    """As of two, but for their modules: these are asked for pair by pair."""
+    places = [*adapters, save_adapter(tmp_path / "c", r=4)]
+    rows = [line.split() for line in _compare(*places).stdout.splitlines()]
+    pairs = json.loads(_compare(*places, "--json").stdout)["pairs"]
+    told = [(row[:2], row[3]) for row in rows if row[:1] in (["A"], ["B"]) and len(row) == 10]
+    assert told == [
+        (list(letters), f"{pair['overall']['cosine']:.4f}")
+        for letters, pair in zip(("AB", "AC", "BC"), pairs, strict=True)
+    ]
+    single = json.loads(_compare(places[1], places[2], "--json").stdout)
+    assert pairs[2]["overall"] == single["overall"]
+    assert _compare(*places, "--top", "1").exit_code == 2
+
+
+def test_adapters_have_a_page(adapters: tuple[Path, Path], tmp_path: Path, save_adapter: SaveAdapter) -> None:
+    """Of two with a map of their modules, of more with a map of the pairs; the same numbers as in the text."""
+    two = Shown(_compare(*adapters, "--html", "-").stdout)
+    assert two.open == []
+    assert "Modules, the farthest apart first" in two.text
+    assert two.tags.count("rect") == 4
+    page = tmp_path / "page.html"
+    result = _compare(*adapters, save_adapter(tmp_path / "c", r=4), "--html", page)
+    assert result.stdout.startswith("LoRA comparison of 3 adapters")
+    three = Shown(page.read_text())
+    assert (three.tags.count("rect"), "Every pair" in three.text) == (6, True)
+    assert _compare(*adapters, "--html", "-", "--json").exit_code == 2

@@ -5,6 +5,7 @@ from click.testing import CliRunner, Result
 
 from gradience.cli.main import group
 from gradience.vnext.telemetry import TelemetryWriter
+from tests.html_page import Shown
 
 
 def _monitor(*arguments: str | Path) -> Result:
@@ -40,17 +41,27 @@ def test_a_report_in_html_is_written_beside_the_summary(run: Path, tmp_path: Pat
 
 
 def test_a_report_in_html_on_stdout_is_alone_there(run: Path) -> None:
-    """--json wants stdout as well, and several runs have no report."""
+    """--json wants stdout as well."""
     result = _monitor(run, "--html", "-", "--fail-on", "info")
     assert result.stdout.startswith("<!doctype html>")
     assert result.stdout.endswith("</html>\n")
     assert [_monitor(*given, "--html", "-").exit_code for given in ([run, "--json"], [run, run.parent])] == [2, 0]
 
 
-def test_a_report_in_html_is_of_one_run(run: Path, tmp_path: Path) -> None:
-    """Of several there is the table."""
+def test_several_runs_are_one_page(run: Path, tmp_path: Path) -> None:
+    """By its name each run is in a common chart and a row, one that cannot be read in a row; `compare` writes the same."""
     other = _record(tmp_path / "other.jsonl")
-    assert _monitor(run, other, "--html", tmp_path / "x.html").exit_code == 2
+    shown = Shown(_monitor(run, other, "--html", "-").stdout)
+    assert shown.open == []
+    assert [shown.text.count(name) >= 2 for name in ("run.jsonl", "other.jsonl")] == [True, True]
+    assert shown.tags.count("svg") == 1
+    assert "Findings" not in shown.text
+    compared = CliRunner().invoke(group, ["compare", str(run), str(other), "--html", "-"])
+    assert compared.stdout == _monitor(run, other, "--html", "-").stdout
+    broken = tmp_path / "broken.jsonl"
+    broken.write_text("{}\n")
+    result = _monitor(run, broken, "--html", "-")
+    assert (result.exit_code, "1 could not be read" in Shown(result.stdout).text) == (1, True)
 
 
 def test_a_report_in_html_may_go_into_a_pipe(run: Path, tmp_path: Path) -> None:

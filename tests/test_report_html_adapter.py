@@ -8,7 +8,7 @@ import pytest
 
 from gradience.audit.record import AuditRecord
 from gradience.policy import advice, audit_event
-from gradience.report.html import adapter_report, audit_section, heat_map, rank_map
+from gradience.report.html import adapter_report, audit_section, heat_map
 from gradience.report.html.heat_map import Value
 from gradience.report.html.page import Page
 from tests.html_page import Shown
@@ -54,7 +54,7 @@ def test_without_advice_no_rank_stands_out(make_record: MakeRecord) -> None:
 def test_the_map_has_a_cell_for_each_target_in_each_layer(make_record: MakeRecord) -> None:
     """Pale where rank is spare, full where all is used; modules in no layer stand in a column of their own."""
     spectra = {f"layers.{layer}.{name}": AMPLE for layer in (0, 1, 10) for name in ("q_proj", "k_proj")}
-    drawn = rank_map.draw(make_record({**spectra, "layers.1.q_proj": FULL, "lm_head": AMPLE}))
+    drawn = audit_section.rank_map(make_record({**spectra, "layers.1.q_proj": FULL, "lm_head": AMPLE}))
     assert [label.text for label in drawn.columns] == ["0", "1", "10", "-"]
     assert [label.text for label in drawn.rows] == ["lm_head", "k_proj", "q_proj"]
     shades = {cell.hint.partition(":")[0]: (cell.shade, cell.text) for cell in drawn.cells}
@@ -66,14 +66,14 @@ def test_the_map_has_a_cell_for_each_target_in_each_layer(make_record: MakeRecor
 def test_stacks_of_layers_are_rows_of_their_own(make_record: MakeRecord) -> None:
     """The first layer of an encoder is not that of a decoder."""
     names = [f"{stack}.block.0.q" for stack in ("encoder", "decoder")]
-    drawn = rank_map.draw(make_record(dict.fromkeys(names, AMPLE)))
+    drawn = audit_section.rank_map(make_record(dict.fromkeys(names, AMPLE)))
     assert [label.text for label in drawn.rows] == ["decoder.block q", "encoder.block q"]
 
 
 def test_of_many_modules_in_a_cell_the_fullest_is_shown(make_record: MakeRecord) -> None:
     """Experts share a target: a mean would hide the one that needs its rank."""
     experts = {f"layers.0.experts.{number}.up_proj": AMPLE for number in range(4)}
-    (cell,) = rank_map.draw(make_record({**experts, "layers.0.experts.2.up_proj": FULL})).cells
+    (cell,) = audit_section.rank_map(make_record({**experts, "layers.0.experts.2.up_proj": FULL})).cells
     assert cell.hint == "layers.0.experts.2.up_proj: k@95 8 of r=8, 100.0%, the most of 4 modules"
 
 

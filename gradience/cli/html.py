@@ -1,15 +1,20 @@
 """`--html FILE`: a page written as a whole or not at all; `-` is stdout."""
 
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import click
 
 from gradience.cli import output
 from gradience.cli.recorded import Recorded
 from gradience.errors import InputError
 from gradience.report.plain import plain
 
-STDOUT = "-"
+STDOUT: Final = "-"
+_F = TypeVar("_F", bound=Callable[..., Any])
 
 
 def run(one: Recorded) -> str:
@@ -17,6 +22,21 @@ def run(one: Recorded) -> str:
     from gradience.report.html import run_report  # only reports in HTML need its library
 
     return run_report.render(one.place, one.seen, one.replay.course.curves(), one.replay.marks, one.found)
+
+
+def option(what: str) -> Callable[[_F], _F]:
+    """The option of a command that shows something on a page."""
+    return click.option("--html", "page", metavar="FILE", help=f"Write {what}: one file, `-` for stdout.")
+
+
+def check(page: str | None, *, as_json: bool) -> None:
+    """Refuse two documents on stdout.
+
+    Raises:
+        click.UsageError: both are asked for.
+    """
+    if as_json and page == STDOUT:
+        raise click.UsageError("--json and --html - both want stdout: name a file for the page")
 
 
 def write(text: str, file: str) -> None:

@@ -33,7 +33,7 @@ SCHEMA: Final = "gradience.monitor/v1"
     metavar="SECONDS",
     help="With --follow, where no terminal is: between two lines on progress.",
 )
-@click.option("--html", "page", metavar="FILE", help="Write a report with charts: one file, `-` for stdout.")
+@html.option("a page with charts")
 @output.verbose_option
 @output.json_option
 @output.policy_option
@@ -59,8 +59,7 @@ def command(
     """
     policy = catalogue.load(policy_file)
     output.no_slip(fail_on, policy.rules)
-    if as_json and page == html.STDOUT:
-        raise click.UsageError("--json and --html - both want stdout: name a file for the report")
+    html.check(page, as_json=as_json)
     if gap_threshold is not None:
         policy = policy.changed("memorization_gap", gap=gap_threshold)
     asked = Asked(run_id=run_id, policy=policy, strict=strict_schema)
@@ -68,9 +67,7 @@ def command(
         start.follow(places, asked, interval_s, as_json=as_json)
     found = run_places.find(places)
     if len(found) > 1:
-        if page is not None:
-            raise click.UsageError("--html is the report of one run, and several are given")
-        side_by_side.show(found, asked, as_json=as_json, fail_on=fail_on)
+        side_by_side.show(found, asked, page=page, as_json=as_json, fail_on=fail_on)
         return
     one = recorded.read(found[0], asked)
     if page is not None:

@@ -1,7 +1,9 @@
-"""The comparison of two adapters for the terminal: together, by type, then the modules that differ most."""
+"""Comparisons of adapters for the terminal: of two together, by type and by module; of more the pairs alone."""
 
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
+from itertools import combinations
+from math import isqrt
 from typing import Final
 
 from gradience.audit.compared import Comparison, ModuleComparison, PooledComparison
@@ -12,6 +14,7 @@ from gradience.report.numbers import fixed, number, percent
 from gradience.report.plain import plain
 
 TYPE_COLUMNS: Final = ("type", "modules", "cosine", "|A-B|/|A|", "|A|", "|B|", "left overlap", "right overlap")
+PAIR_COLUMNS: Final = ("pair", *TYPE_COLUMNS[1:], "not in both")
 MODULE_COLUMNS: Final = (
     "module", "r A/B", "cosine", "|A-B|/|A|", "|A|", "|B|", "k A/B", "left overlap", "right overlap",
 )  # fmt: skip
@@ -35,22 +38,66 @@ def select(found: Comparison, *, glob: str | None = None, top: int | None = None
 
 def render(found: Comparison, rows: Sequence[ModuleComparison]) -> str:
     """The whole report; `rows` are the modules to show."""
-    types = [("all", found.overall), *(found.by_type.items() if len(found.by_type) > 1 else ())]
     shown = f"Modules, {len(rows)} of {len(found.modules)}"
-    notes = [line for issue in [*_unmatched(found), *found.issues] for line in labelled("-", issue, width=2)]
+    noted = [line for issue in notes(found) for line in labelled("-", issue, width=2)]
     lines = [
         heading("LoRA comparison"),
         "",
-        *labelled("A", _adapter(found.a), width=4),
-        *labelled("B", _adapter(found.b), width=4),
-        *block("Updates of the modules that both adapt", table(TYPE_COLUMNS, [_type(*row) for row in types])),
-        *(block(shown, table(MODULE_COLUMNS, [_module(one) for one in rows])) if rows else []),
-        *(block("Notes", notes) if notes else []),
+        *labelled("A", adapter(found.a), width=4),
+        *labelled("B", adapter(found.b), width=4),
+        *block("Updates of the modules that both adapt", table(TYPE_COLUMNS, type_rows(found))),
+        *(block(shown, table(MODULE_COLUMNS, module_rows(rows))) if rows else []),
+        *(block("Notes", noted) if noted else []),
     ]
     return "\n".join(lines)
 
 
-def _adapter(info: AdapterInfo) -> str:
+def pairs(found: Sequence[Comparison]) -> str:
+    """Every pair of more than two adapters."""
+    letters = lettered(found)
+    lines = [
+        heading(f"LoRA comparison of {len(letters)} adapters"),
+        "",
+        *(line for name, info in letters.items() for line in labelled(name, adapter(info), width=4)),
+        *block("Updates of the modules that both of a pair adapt", table(PAIR_COLUMNS, pair_rows(found))),
+    ]
+    return "\n".join(lines)
+
+
+def lettered(found: Sequence[Comparison]) -> dict[str, AdapterInfo]:
+    """The adapters of all pairs, which stand in order, by a short name each: A to Z, then numbers."""
+    count = (1 + isqrt(1 + 8 * len(found))) // 2  # of which there are count * (count - 1) / 2 pairs
+    adapters = [found[0].a, *(one.b for one in found[: count - 1])]
+    return {chr(65 + index) if index < 26 else str(index + 1): info for index, info in enumerate(adapters)}
+
+
+def pair_rows(found: Sequence[Comparison]) -> list[tuple[str, ...]]:
+    """A row for each pair; of what only one of them has the count."""
+    names = list(combinations(lettered(found), 2))
+    return [
+        (*_type(f"{a} {b}", one.overall), str(len(one.only_in_a) + len(one.only_in_b) + len(one.other_shapes)))
+        for (a, b), one in zip(names, found, strict=True)
+    ]
+
+
+def type_rows(found: Comparison) -> list[tuple[str, ...]]:
+    """All modules together, and each type where there are several."""
+    types = [("all", found.overall), *(found.by_type.items() if len(found.by_type) > 1 else ())]
+    return [_type(*row) for row in types]
+
+
+def module_rows(rows: Sequence[ModuleComparison]) -> list[tuple[str, ...]]:
+    """A row for each module."""
+    return [_module(one) for one in rows]
+
+
+def notes(found: Comparison) -> list[str]:
+    """What was not compared, and what has to be known of the rest."""
+    return [*_unmatched(found), *found.issues]
+
+
+def adapter(info: AdapterInfo) -> str:
+    """Which adapter it is, on one line."""
     step = "" if info.step is None else f", step {info.step}"
     return f"{info.peft_dir}  (r={info.r} alpha={number(info.lora_alpha)}{step})"
 

@@ -45,6 +45,13 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     error: str | None = None
 
 
+class Course(msgspec.Struct, frozen=True):
+    """A run in a row, and the curves behind it."""
+
+    run: Run
+    curves: Mapping[str, Curve]
+
+
 def run(
     file: str,
     seen: SignalSnapshot,

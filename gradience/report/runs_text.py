@@ -1,6 +1,6 @@
 """Recorded runs side by side for the terminal: one row each, then the settings in which they differ."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,13 +22,18 @@ def render(found: Sequence[Run]) -> str:
     files = [one.file for one in known]
     names = dict(zip(files, short(files), strict=True))
     splits = list(dict.fromkeys(split for one in known for split in one.evals))[:SPLITS_SHOWN]
-    header = (*HEADER, *(f"best {one}" for one in splits), "alerts", "verdict", "worst finding")
-    rows = [(names[one.file], *_cells(one, splits)) for one in known]
+    header, rows = table_of({names[one.file]: one for one in known}, splits)
     broken = [line for one in found if one.error for line in labelled("-", f"{one.error}", width=2)]
     lines = [heading(f"{len(known)} runs"), *(table(header, rows, left=2) if rows else [])]
     lines += _settings(known, names)
     lines += block("Could not be read", broken) if broken else []
     return "\n".join(lines)
+
+
+def table_of(named: Mapping[str, Run], splits: Sequence[str]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """The header and the rows of runs by their names, with the best evaluation of these splits."""
+    header = (*HEADER, *(f"best {one}" for one in splits), "alerts", "verdict", "worst finding")
+    return header, [(name, *_cells(one, splits)) for name, one in named.items()]
 
 
 def short(files: Sequence[str]) -> list[str]:

@@ -4,12 +4,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from gradience.audit import columns
-from gradience.audit.record import AuditRecord, NamedGroup
+from gradience.audit.record import AuditRecord, ModuleAudit, NamedGroup
 from gradience.errors import InputError
 from gradience.policy import ranks
 from gradience.policy.ranks import Candidate
-from gradience.report.html import chart, rank_map
+from gradience.report.html import chart, module_map
 from gradience.report.html.chart import Chart, Event, Figure, Line
+from gradience.report.html.heat_map import HeatMap
+from gradience.report.html.module_map import Measured
 from gradience.report.html.page import Table
 from gradience.report.numbers import MISSING, count, fixed, megabytes, number, percent
 
@@ -35,6 +37,19 @@ def told(record: AuditRecord) -> str:
     """What was audited, in a few words."""
     adapter, summary = record.adapter, record.summary
     return f"{adapter.kind}, r={adapter.r}, {count(summary.total_lora_params)} parameters in {summary.n_layers} modules"
+
+
+def rank_map(record: AuditRecord) -> HeatMap:
+    """Where in the model the rank is used. Of experts, which share a cell, the one that uses most of its rank."""
+    fullest = sorted(record.modules, key=lambda module: -module.energy_rank_95 / module.r)
+    return module_map.draw("Rank used, k@95 / r", map(_used, fullest), "the most")
+
+
+def _used(module: ModuleAudit) -> Measured:
+    rank, share = module.energy_rank_95, module.energy_rank_95 / module.r
+    return Measured(
+        name=module.name, share=share, text=str(rank), hint=f"k@95 {rank} of r={module.r}, {percent(share)}"
+    )
 
 
 def _ranks(record: AuditRecord, advice: Mapping[str, Any], title: str, text: str) -> Table:
@@ -68,16 +83,16 @@ def _kept(candidates: Sequence[Candidate], suggested: int | None) -> Chart:
 
 def _targets(record: AuditRecord) -> Table:
     shown = sorted(record.by_target, key=lambda group: (-group.energy_share, group.name))[:TARGETS_SHOWN]
-    left_out = len(record.by_target) - len(shown)
+    hidden = module_map.hidden(module.name for module in record.modules)
     return Table(
         title="Where the rank is used",
         text="Each cell is the energy rank k@95 of a module: as many directions hold 95 % of its update. A pale cell "
         "has rank to spare, a full one uses all that it was trained with.",
-        heat_map=rank_map.draw(record),
+        heat_map=rank_map(record),
         small_figures=_drawn(*_spectra(record, shown)),
         header=GROUPS,
         rows=[_group(group) for group in shown],
-        more=" ".join(_left_out(("rows of the map", rank_map.hidden(record)), ("targets", left_out))),
+        more=" ".join(_left_out(("rows of the map", hidden), ("targets", len(record.by_target) - len(shown)))),
     )
 
 

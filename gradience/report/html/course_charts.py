@@ -1,6 +1,6 @@
 """The charts of a run: which of its curves stand together, in which order, with the alerts at their steps."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from gradience.curves import course
@@ -16,8 +16,8 @@ EVENTS_SHOWN: Final = 40  # in a chart
 
 def figures(curves: Mapping[str, Curve], marks: Sequence[Mark]) -> list[Figure]:
     """Loss of training and evaluations, then learning rate, gradient norm, and the other metrics of evaluations."""
-    steps = _range(curves)
-    losses = [*_smoothed("training", curves.get("loss")), *_evals(curves, "loss")]
+    steps = reach(curves.values())
+    losses = [*smoothed("training", curves.get("loss")), *_evals(curves, "loss")]
     events = _events(curves, marks)
     charts = [
         Chart(title="Loss", lines=losses, steps=steps, events=events, may_be_log=True),
@@ -28,7 +28,7 @@ def figures(curves: Mapping[str, Curve], marks: Sequence[Mark]) -> list[Figure]:
         Chart(title="Learning rate", lines=_rates(curves), steps=steps),
         Chart(
             title="Gradient norm",
-            lines=_smoothed("grad norm", curves.get("grad_norm")),
+            lines=smoothed("grad norm", curves.get("grad_norm")),
             steps=steps,
             events=events,
             may_be_log=True,
@@ -37,7 +37,7 @@ def figures(curves: Mapping[str, Curve], marks: Sequence[Mark]) -> list[Figure]:
     return [figure for chart in charts if (figure := draw(chart)) is not None]
 
 
-def _smoothed(name: str, curve: Curve | None) -> list[Line]:
+def smoothed(name: str, curve: Curve | None) -> list[Line]:
     """The trend, with the points themselves behind it, or their extremes where they are many."""
     buckets = curve.buckets if curve else []
     if not buckets:
@@ -48,7 +48,8 @@ def _smoothed(name: str, curve: Curve | None) -> list[Line]:
     return [Line(name=name, points=trend, band=[(bucket.low, bucket.high) for bucket in buckets])]
 
 
-def _plain(name: str, buckets: Sequence[Bucket]) -> Line:
+def plain(name: str, buckets: Sequence[Bucket]) -> Line:
+    """The last value of each bucket."""
     return Line(name=name, points=[(bucket.last, bucket.end) for bucket in buckets], has_dots=True)
 
 
@@ -56,7 +57,7 @@ def _evals(curves: Mapping[str, Curve], metric: str) -> list[Line]:
     found = {
         judged[0]: curve for name, curve in curves.items() if (judged := course.judged(name)) and judged[1] == metric
     }
-    return [_plain(split, curve.buckets) for split, curve in found.items() if curve.buckets]
+    return [plain(split, curve.buckets) for split, curve in found.items() if curve.buckets]
 
 
 def _rates(curves: Mapping[str, Curve]) -> list[Line]:
@@ -87,6 +88,7 @@ def _events(curves: Mapping[str, Curve], marks: Sequence[Mark]) -> list[Event]:
     return found[:EVENTS_SHOWN]
 
 
-def _range(curves: Mapping[str, Curve]) -> tuple[float, float]:
-    ends = [(curve.buckets[0].first, curve.buckets[-1].last) for curve in curves.values() if curve.buckets]
+def reach(curves: Iterable[Curve]) -> tuple[float, float]:
+    """The first and the last step that any of them has."""
+    ends = [(curve.buckets[0].first, curve.buckets[-1].last) for curve in curves if curve.buckets]
     return min((first for first, _ in ends), default=0), max((last for _, last in ends), default=0)

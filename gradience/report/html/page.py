@@ -45,12 +45,12 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
     """The whole report."""
 
     title: str
-    status: str
-    status_kind: str
-    subtitle: str
-    source: str
+    status: str = ""  # and the kind of it: a severity, or ok
+    status_kind: str = "info"
+    subtitle: str = ""
+    source: str = ""
     tiles: Sequence[Pair]
-    findings: Sequence[Finding]
+    findings: Sequence[Finding] | None  # None where nothing was judged
     tables: Sequence[Table]
     figures: Sequence[Figure] = ()  # of the run's course, and how to read them
     reading: str = ""
