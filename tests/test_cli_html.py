@@ -49,7 +49,7 @@ def test_a_report_in_html_on_stdout_is_alone_there(run: Path) -> None:
 
 
 def test_several_runs_are_one_page(run: Path, tmp_path: Path) -> None:
-    """By its name each run is in a common chart and a row, one that cannot be read in a row; `compare` writes the same."""
+    """Each run is in a common chart and a row, one that cannot be read in a row; `compare` writes the same."""
     other = _record(tmp_path / "other.jsonl")
     shown = Shown(_monitor(run, other, "--html", "-").stdout)
     assert shown.open == []
