@@ -30,8 +30,10 @@ PLACES = {  # what may be imported in one place alone
     ".cli.live": {"rich"},
 }
 TOOLS = {  # each integration: its outside tool and what that brings along
+    "gradience_accelerate": {"accelerate"},
     "gradience_fsspec": {"fsspec"},
     "gradience_hub": {"huggingface_hub"},
+    "gradience_lightning": {"lightning", "pytorch_lightning"},
     "gradience_mlflow": {"mlflow", "requests", "sqlalchemy", "alembic"},
     "gradience_wandb": {"wandb"},
     "gradience_transformers": {"transformers", "peft", "axolotl", "pydantic"},

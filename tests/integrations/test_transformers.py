@@ -1,85 +1,31 @@
 """Gradience in a real Trainer: one line, the truth about every end, and the same numbers in the trackers."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from gradience_transformers import described, entries
+from gradience_transformers import entries
 
 from gradience.errors import GradienceError
+from gradience.recording import models
 from gradience.vnext.telemetry_reader import TelemetryReader
-from gradience.vnext.types import Eval, Metrics, TrainStep
+from gradience.vnext.types import Metrics, TrainStep
 from tests.integrations import wandb_files
+from tests.integrations.trainings import evaluations, run, steps
 
 transformers = pytest.importorskip("transformers")
 pytest.importorskip("peft")
 pytestmark = pytest.mark.filterwarnings("ignore")  # the tools' own
-ROOT = Path(__file__).parents[2]
 DATA = [{"input_ids": [1, 2, 3, 4], "labels": [1, 2, 3, 4]}] * 8
-SCRIPT = """
-import json, os, sys
-import peft, torch, transformers
-from gradience_transformers import GradienceCallback
-from tests.integrations.peft_adapters import llama
-
-out, how, *report_to = sys.argv[1:]
-
-class Interruption(transformers.TrainerCallback):
-    def on_step_end(self, args, state, control, **given):
-        if state.global_step == 5 and how == "error":
-            raise RuntimeError("no more")
-        if state.global_step == 5 and how == "interrupt":
-            raise KeyboardInterrupt
-        if state.global_step == 5 and how == "kill":
-            os.kill(os.getpid(), 9)
-
-torch.manual_seed(0)
-lora = peft.LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM")
-data = [{"input_ids": [1, 2, 3, 4], "labels": [1, 2, 3, 4]}] * 8
-arguments = transformers.TrainingArguments(
-    output_dir=out, max_steps=8, logging_steps=1, learning_rate=3e-4, report_to=report_to, save_steps=4,
-    eval_strategy="steps", eval_steps=4, use_cpu=True, disable_tqdm=True,
-)
-trainer = transformers.Trainer(
-    model=peft.get_peft_model(llama(), lora), args=arguments, train_dataset=data,
-    eval_dataset={"easy": data, "hard": data},
-    callbacks=[GradienceCallback(audit=json.loads(os.environ.get("AUDIT", "null"))), Interruption()],
-)
-if how == "evaluate":
-    trainer.evaluate()
-trainer.train(resume_from_checkpoint=how == "resume")
-if how == "evaluate":
-    trainer.evaluate()
-"""
+SCRIPT = "import sys; from tests.integrations import transformers_training as tt; tt.train(*sys.argv[1:])"
 
 
-def trained(out: Path, how: str, *report_to: str, **env: str) -> Path:
-    """The journal of a training in a process of its own that ended in this way."""
-    command = [sys.executable, "-c", SCRIPT, str(out), how, *report_to]
-    path = os.pathsep.join([str(ROOT), str(ROOT / "integrations")])
-    found = subprocess.run(
-        command,
-        cwd=out.parent,
-        capture_output=True,
-        text=True,
-        timeout=200,
-        env={**os.environ, "PYTHONPATH": path} | env,
-    )
-    assert (found.returncode == 0) == (how in ("resume", "evaluate", "whole")), found.stderr
-    assert TelemetryReader(out / "run.jsonl").validate() == []
-    return out / "run.jsonl"
+def train(out: Path, how: str, **options: Any) -> Path:
+    """The journal of a training in this process."""
+    from tests.integrations import transformers_training
 
-
-def steps(journal: Path) -> list[TrainStep]:
-    return [record.event for record in TelemetryReader(journal) if isinstance(record.event, TrainStep)]
-
-
-def evaluations(journal: Path) -> list[tuple[int | None, str]]:
-    return [(one.event.step, one.event.split) for one in TelemetryReader(journal) if isinstance(one.event, Eval)]
+    return transformers_training.train(out, how, **{"sinks": [], **options})
 
 
 def logged(out: Path) -> list[dict[str, Any]]:
@@ -93,10 +39,11 @@ def logged(out: Path) -> list[dict[str, Any]]:
 def test_an_end_is_told_as_it_was_and_a_resume_goes_on(tmp_path: Path, how: str, status: str | None) -> None:
     """The Trainer says nothing to callbacks when it dies; a resumed run has every logged step once, as its state."""
     out = tmp_path / "out"
-    seen = TelemetryReader(trained(out, how)).summarize()
+    seen = TelemetryReader(run(SCRIPT, out, how)).summarize()
     assert (seen.status if seen.ended else None, seen.last_step) == (status, 4)
-    journal = trained(out, "resume")
+    journal = train(out, "resume")
     again = TelemetryReader(journal).summarize()
+    assert TelemetryReader(journal).validate() == []
     assert (again.run_id, again.status, again.starts) == (seen.run_id, "ok", 2)
     found = [(step.step, step.loss, step.lr, step.grad_norm) for step in steps(journal)]
     assert found == [(one["step"], one["loss"], one["learning_rate"], one["grad_norm"]) for one in logged(out)]
@@ -106,7 +53,7 @@ def test_an_end_is_told_as_it_was_and_a_resume_goes_on(tmp_path: Path, how: str,
 @pytest.mark.slow
 def test_evaluations_before_and_after_the_training_belong_to_it(tmp_path: Path) -> None:
     """Many scripts measure first, and once more at the end; a training that begins anew is another run."""
-    journal = trained(tmp_path / "out", "evaluate")
+    journal = train(tmp_path / "out", "evaluate")
     assert [step for step, _ in evaluations(journal)] == [0, 0, 4, 4, 8, 8, 8, 8]
     first = TelemetryReader(journal).summarize()
     assert first.config is not None
@@ -114,47 +61,50 @@ def test_evaluations_before_and_after_the_training_belong_to_it(tmp_path: Path) 
     told = json.loads(journal.read_text().splitlines()[0])["meta"]
     assert told["versions"].keys() >= {"gradience", "torch", "transformers", "peft"}
     assert told["parameters"]["trainable"] == 896
-    trained(tmp_path / "out", "whole")
+    train(tmp_path / "out", "whole")
     assert TelemetryReader(journal).summarize().run_id != first.run_id
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("joined", [True, False])
-def test_mlflow_has_one_run_with_the_same_numbers(tmp_path: Path, store_uri: str, *, joined: bool) -> None:
-    """The run of the Trainer's own callback, where that is active, else one of ours; with what is measured later."""
-    mlflow = pytest.importorskip("mlflow")
-    report_to = ["mlflow"] if joined else []
-    journal = trained(tmp_path / "out", "evaluate", *report_to, GRADIENCE_SINKS="mlflow", MLFLOW_TRACKING_URI=store_uri)
+def test_mlflow_and_wandb_have_the_same_numbers(tmp_path: Path, store_uri: str, wandb_home: Path) -> None:
+    """In runs of ours, of every step and every set; with what is measured after the training."""
+    mlflow, _ = pytest.importorskip("mlflow"), pytest.importorskip("wandb")
+    given = {"GRADIENCE_SINKS": "mlflow,wandb", "MLFLOW_TRACKING_URI": store_uri}
+    journal = run(SCRIPT, tmp_path / "out", "evaluate", **given)
+    wanted = [(step.step, step.loss) for step in steps(journal)]
+    client = mlflow.MlflowClient(store_uri)
+    (found,) = client.search_runs([one.experiment_id for one in client.search_experiments()])
+    assert found.info.status == "FINISHED"
+    points = client.get_metric_history(found.info.run_id, "train/loss")
+    assert [(point.step, point.value) for point in points] == wanted
+    evaluated = client.get_metric_history(found.info.run_id, "eval/hard/loss")
+    assert [point.step for point in evaluated] == [0, 4, 8, 8]
+    assert [*wandb_files.read(wandb_home).values("train/loss").values()] == [loss for _, loss in wanted]
+
+
+@pytest.mark.slow
+def test_the_runs_of_the_trainers_own_callbacks_are_joined(tmp_path: Path, store_uri: str, wandb_home: Path) -> None:
+    """Neither tracker has a second one; the one that is live in W&B gets our curves under `gradience/`."""
+    mlflow, _ = pytest.importorskip("mlflow"), pytest.importorskip("wandb")
+    given = {"GRADIENCE_SINKS": "mlflow,wandb", "MLFLOW_TRACKING_URI": store_uri}
+    journal = run(SCRIPT, tmp_path / "out", "evaluate", "mlflow", "wandb", **given)
     client = mlflow.MlflowClient(store_uri)
     # To the end of a training MLflow's callback closes its run, and the evaluation after it begins another of its own.
-    (run,) = [run for run in client.search_runs(["0", "1"]) if "gradience.run_id" in run.data.tags]
-    assert ("train_runtime" in run.data.metrics) == joined
-    assert run.info.status == "FINISHED"
-    points = client.get_metric_history(run.info.run_id, "train/loss")
+    runs = client.search_runs([one.experiment_id for one in client.search_experiments()])
+    (ours,) = [one for one in runs if "gradience.run_id" in one.data.tags]
+    assert "train_runtime" in ours.data.metrics
+    assert ours.info.status == "FINISHED"
+    points = client.get_metric_history(ours.info.run_id, "train/loss")
     assert [(point.step, point.value) for point in points] == [(step.step, step.loss) for step in steps(journal)]
-    evaluated = client.get_metric_history(run.info.run_id, "eval/hard/loss")
-    assert [point.step for point in evaluated] == [0, 4, 8, 8]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("joined", [True, False])
-def test_wandb_has_one_run_with_the_same_numbers(tmp_path: Path, wandb_home: Path, *, joined: bool) -> None:
-    """The one that the Trainer's own callback has live in the process gets our curves under `gradience/`."""
-    pytest.importorskip("wandb")
-    journal = trained(tmp_path / "out", "whole", *(["wandb"] if joined else []), GRADIENCE_SINKS="wandb")
     assert len(wandb_files.logs(wandb_home)) == 1
-    found = wandb_files.read(wandb_home)
-    name = "gradience/train/loss" if joined else "train/loss"
-    assert found.summary[name] == steps(journal)[-1].loss
-    if not joined:
-        assert [*found.values(name).values()] == [step.loss for step in steps(journal)]
+    assert wandb_files.read(wandb_home).summary["gradience/train/loss"] == steps(journal)[-1].loss
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("asked", "at"), [('"save"', [4, 8]), ("3", [3, 6])])
-def test_the_use_of_the_rank_is_a_series(tmp_path: Path, asked: str, at: list[int]) -> None:
+@pytest.mark.parametrize(("asked", "at"), [("save", [4, 8]), (3, [3, 6])])
+def test_the_use_of_the_rank_is_a_series(tmp_path: Path, asked: str | int, at: list[int]) -> None:
     """Checkpoints, or the adapter as it is every few steps: audited beside the training, and done at its end."""
-    journal = trained(tmp_path / "out", "whole", AUDIT=asked)
+    journal = train(tmp_path / "out", "whole", audit=asked)
     found = [one.event for one in TelemetryReader(journal) if isinstance(one.event, Metrics)]
     assert [one.step for one in found if one.kind == "lora_audit"] == at
     assert TelemetryReader(journal).summarize().status == "ok"
@@ -271,6 +221,6 @@ def test_quantisation_is_told() -> None:
     nf4 = Model(
         load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype="bfloat16", quant_method="bitsandbytes"
     )
-    assert described.quantized(nf4) == {"bits": 4, "scheme": "nf4", "compute_dtype": "bfloat16"}
-    assert described.quantized(Model(bits=3, quant_method="gptq")) == {"bits": 3, "scheme": "gptq"}
-    assert described.quantized(object()) == {}
+    assert models.quantized(nf4) == {"bits": 4, "scheme": "nf4", "compute_dtype": "bfloat16"}
+    assert models.quantized(Model(bits=3, quant_method="gptq")) == {"bits": 3, "scheme": "gptq"}
+    assert models.quantized(object()) == {}
