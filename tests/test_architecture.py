@@ -35,7 +35,7 @@ TOOLS = {  # each integration: its outside tool and what that brings along
     "gradience_hub": {"huggingface_hub"},
     "gradience_lightning": {"lightning", "pytorch_lightning"},
     "gradience_mlflow": {"mlflow", "requests", "sqlalchemy", "alembic"},
-    "gradience_wandb": {"wandb"},
+    "gradience_wandb": {"wandb", "wandb_workspaces"},
     "gradience_transformers": {"transformers", "peft", "axolotl", "pydantic"},
     "gradience_webhook": set(),
 }

@@ -56,7 +56,7 @@ def test_numbers_of_one_moment_stand_together() -> None:
                 Point("train/loss", 1.0, 2, 20.0),
                 Point("train/loss", 2.0, 1, 10.0),
                 Point("train/lr/1", 0.2, 1, 10.0),
-                Point("train/lr/0", 0.1, 1, 10.0),
+                Point("train/lr_0", 0.1, 1, 10.0),
                 Point("eval/test/loss", 3.0, 2, 20.0),
                 Point("eval_runtime", 9.0, 2, 20.0),
             ]

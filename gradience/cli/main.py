@@ -21,6 +21,7 @@ COMMANDS: Final = {
     "check": ("gradience.cli.check", "Look over a configuration before any step is taken."),
     "compare": ("gradience.cli.compare", "Compare the updates of two adapters, or recorded runs."),
     "monitor": ("gradience.cli.monitor", "Sum up recorded runs, or watch one: losses, alerts, audit, advice."),
+    "dashboard": ("gradience.cli.dashboard", "Make a dashboard in a tracker, for the runs that are mirrored there."),
     "report": ("gradience.cli.report", "Write a recorded run, or an adapter, as a page in HTML."),
     "sinks": ("gradience.cli.sinks", "List the trackers that can be mirrored into, or check them."),
     "import": ("gradience.cli.import_", "Make a journal of a run that a Trainer, MLflow or W&B has."),

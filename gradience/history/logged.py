@@ -18,7 +18,7 @@ _LEFT_OUT: Final = re.compile(
     r"(?:^|[/_])(?:runtime|samples_per_second|steps_per_second|jit_compilation_time|model_preparation_time|total_flos)$|^(?:system|alerts)/|^_"
     r"|^train[_/](?:global_step|train_\w+)$|^train_(?:loss|runtime)$"
 )
-_GROUP: Final = re.compile(r"lr/(\d{1,3})$")  # a longer number is none of a group of parameters
+_GROUP: Final = re.compile(r"lr[_/](\d{1,3})$")  # `lr_0` of our sinks; a longer number is none of a group
 
 
 class Point(NamedTuple):

@@ -28,13 +28,17 @@
     artifact      ... in a process of its own
     history       the class that `gradience import` reads runs by
     imported      ... from a server, or from an offline run's file
+    dashboard     the class that `gradience dashboard` makes
+    panels        which panels it has: keys that we write
+    workspace     ... as a view of W&B's, and the saving of it
 
-All but `sink`, `place`, `active`, `onward`, `resolver` and `history` are imported by the first `open`, or in another
-process.
+All but `sink`, `place`, `active`, `onward`, `resolver`, `history` and `dashboard` are imported by the first `open`, or
+in another process.
 """
 
+from gradience_wandb.dashboard import WandbDashboard
 from gradience_wandb.history import WandbHistories
 from gradience_wandb.resolver import ArtifactResolver
 from gradience_wandb.sink import WandbSink
 
-__all__ = ["ArtifactResolver", "WandbHistories", "WandbSink"]
+__all__ = ["ArtifactResolver", "WandbDashboard", "WandbHistories", "WandbSink"]

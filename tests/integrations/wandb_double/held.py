@@ -17,6 +17,17 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
     severity: str
 
 
+class View(msgspec.Struct, frozen=True, kw_only=True):
+    """One saved view of a project."""
+
+    id: str
+    entity: str
+    project: str
+    name: str
+    title: str
+    spec: str
+
+
 class TrackedRun(msgspec.Struct, kw_only=True):
     """One run. `lines` is its history by the client's own line numbers, so a line that is sent again replaces itself.
 
@@ -121,6 +132,7 @@ class Held(msgspec.Struct):
     runs: dict[str, TrackedRun] = {}
     deleted: dict[str, TrackedRun] = {}
     artifacts: list[Artifact] = []
+    views: list[View] = []
     blobs: dict[str, bytes] = {}
 
     def find(self, entity: str, project: str, run_id: str) -> TrackedRun | None:

@@ -20,6 +20,7 @@ from tests.integrations.wandb_double.faults import Fault, Faults, Way
 from tests.integrations.wandb_double.held import Held, TrackedRun
 from tests.integrations.wandb_double.reading import Reading
 from tests.integrations.wandb_double.storing import Storing
+from tests.integrations.wandb_double.viewing import Viewing
 from tests.integrations.wandb_double.writing import Writing
 
 KEY: Final = "k" * 40
@@ -39,7 +40,8 @@ class Server:
         self.writing = Writing(self.held, self.address)
         self.storing = Storing(self.held, self.address)
         reading = Reading(self.held, self.address)
-        self.answers: dict[str, Answer] = {**self.writing.answers, **self.storing.answers, **reading.answers}
+        ours = (self.writing, self.storing, reading, Viewing(self.held))
+        self.answers: dict[str, Answer] = {name: answer for one in ours for name, answer in one.answers.items()}
         self._http: _Http | None = None
         self.listen()
 
