@@ -1,13 +1,13 @@
 """The training that these pipelines run: any of transformers' Trainer, here a tiny model that needs no download."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import peft
 import torch
 import transformers
 from gradience_transformers import GradienceCallback
-from transformers.trainer_utils import get_last_checkpoint
 
 
 def train(settings: Mapping[str, Any]) -> None:
@@ -24,7 +24,7 @@ def train(settings: Mapping[str, Any]) -> None:
         train_dataset=_sentences(64, base.config.vocab_size),
         callbacks=[GradienceCallback(**settings.get("gradience") or {})],  # the one line
     )
-    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(arguments.output_dir)))
+    trainer.train(resume_from_checkpoint=any(Path(str(arguments.output_dir)).glob("checkpoint-*")))
     trainer.save_model()
 
 
