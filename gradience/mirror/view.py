@@ -149,6 +149,17 @@ def batch_tags(batch: Batch) -> dict[str, str]:
     return {**found, **standing.verified_tags(batch)}
 
 
+def adapter_tags(batch: Batch, *, is_alone: bool = False) -> dict[str, str]:
+    """The tags of a batch that are about an adapter: advice and verification; empty where it brings neither.
+
+    They are those that stand on the run. Where something holds this adapter alone, what stands on the run of another
+    one does not matter.
+    """
+    batch = msgspec.structs.replace(batch, advised=None) if is_alone else batch
+    advice = standing.advice(batch)
+    return {**({} if advice is None else tags(advice)), **standing.verified_tags(batch)}
+
+
 def _values(record: Record) -> Iterable[tuple[str, float]]:
     event = record.event
     if isinstance(event, TrainStep):

@@ -8,6 +8,7 @@
     locate     which tracked run is meant
     adoption   ... when only its logged output directory tells
     artifacts  the audit as files and as the run's note
+    models     ... and as tags of the models that hold the adapter
     contents   what a batch becomes in MLflow's terms
     keys       MLflow's names for ours
     limits     requests that MLflow takes

@@ -15,7 +15,7 @@ from gradience.mirror.artifacts import Kind
 from gradience.mirror.sink import Batch, Position, Run, Tracked
 from gradience.mirror.view import RUN_ID_TAG
 from gradience.vnext.types import RunStatus
-from gradience_mlflow import contents, creation, limits, locate, schema
+from gradience_mlflow import contents, creation, limits, locate, models, schema
 from gradience_mlflow.artifacts import Artifacts
 from gradience_mlflow.contents import Contents, Phase
 from gradience_mlflow.faults import translated
@@ -68,6 +68,8 @@ class Session:
             found = contents.contents(batch, self._names, run.data.params if run else {})
             tags = {**found.tags, **self._publish(batch, run), self._cursor_tag: str(batch.position)}
             self._enter(contents.phase(batch), run)
+            if run:
+                models.tag(self._client, run, batch)
             self._send(found, tags)
         self._artifacts.delivered(batch)
         self._last_ts = batch.records[-1].event.ts
