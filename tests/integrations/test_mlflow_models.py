@@ -82,7 +82,8 @@ def test_the_only_model_of_a_run_and_its_version_have_the_advice(
         assert (found[VERDICT], found["gradience.suggested_rank"]) == ("review", "2")
         assert (found["gradience.advice_step"], found["gradience.adapter"]) == ("500", "f")
         assert not {"gradience.cursor", "gradience.run_id"} & found.keys()
-    assert [str(one.version) for one in client.search_model_versions("tags.`gradience.verdict` = 'review'")] == [version]
+    searched = client.search_model_versions("tags.`gradience.verdict` = 'review'")
+    assert [str(one.version) for one in searched] == [version]
 
 
 def test_of_several_models_the_one_of_the_step_is_meant(
