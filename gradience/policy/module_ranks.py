@@ -124,8 +124,8 @@ def _item(modules: Sequence[ModuleAudit]) -> Item:
 
 def _values(module: ModuleAudit) -> Sequence[float]:
     """Its singular values as shares of the whole adapter's norm: their squares neither overflow nor vanish."""
-    scale = math.sqrt(module.energy_share) / module.delta_fro_norm if module.delta_fro_norm else 0.0
-    return [value * scale for value in module.singular_values]
+    norm, share = module.delta_fro_norm, math.sqrt(module.energy_share)
+    return [value / norm * share if norm else 0.0 for value in module.singular_values]
 
 
 def _row(record: AuditRecord, name: str, modules: Sequence[ModuleAudit], rank: int) -> ModuleRank:
@@ -144,7 +144,7 @@ def _row(record: AuditRecord, name: str, modules: Sequence[ModuleAudit], rank: i
 
 def _kept(modules: Sequence[ModuleAudit], ranks: Mapping[str, int]) -> float:
     """The share of the modules' energy that is left; all of it where there is none."""
-    energy = math.fsum(module.energy_share for module in modules)
+    energy = math.fsum(value**2 for module in modules for value in _values(module))
     lost = math.fsum(value**2 for module in modules for value in _values(module)[ranks[owner(module)] :])
     return 1.0 - lost / energy if energy else 1.0
 
