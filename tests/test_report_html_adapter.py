@@ -116,3 +116,14 @@ def test_somebody_elses_audit_has_its_plain_numbers(metrics: dict[str, Any]) -> 
     assert (found.title, found.tiles, found.figures) == ("Audit of an adapter", [], ())
     numbers = [[key, str(value)] for key, value in metrics.items() if isinstance(value, float | int)]
     assert found.tables[0].rows == numbers
+
+
+def test_the_commands_that_test_a_suggestion_can_be_pasted(make_record: MakeRecord) -> None:
+    """A line each, with the adapter's own path; none where nothing is suggested."""
+    record = make_record({"layers.0.q_proj": AMPLE}, peft_dir="my runs/out/")
+    advised = advice.advise(record)
+    page = adapter_report.render(audit_event.metrics(record, advised), audit_event.recommendation(record, advised))
+    shown = Shown(page).text
+    assert "gradience compress --peft-dir 'my runs/out/' --rank 2 --out out-r2\n" in shown
+    assert "gradience verify --original 'my runs/out/' --compressed out-r2 --command '" in shown
+    assert not _page(make_record({"layers.0.q_proj": FULL})).commands

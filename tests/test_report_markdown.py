@@ -41,6 +41,7 @@ def test_a_finding_comes_with_its_test_and_limits(make_record: MakeRecord) -> No
     assert "**over\\_provisioned** (info, medium confidence)" in note
     assert "- **Test.** \\`gradience compress" in note
     assert "- **Limits.** Not shown: that training at rank 4 would do as well" in note
+    assert "\n### To test it\n\n```bash\ngradience compress --peft-dir out/adapter --rank 4 --out adapter-r4\n" in note
 
 
 def test_tables_are_github_flavoured(make_record: MakeRecord) -> None:

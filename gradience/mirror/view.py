@@ -40,8 +40,10 @@ _DETAILS: Final = (
     "sdi_mean", "sdi_p90", "fraction_udr_gt_0_1", "fraction_udr_gt_0_3",
 )  # fmt: skip
 _VERIFIED: Final = ("original", "compressed", "delta", "standard_error", "tolerance")
+_COMPRESSION: Final = "compression"  # what was kept of the whole is enough for charts
 _LEFT_OUT: Final = {
     "lora_audit": frozenset((*_TABLES, *_DETAILS)),
+    _COMPRESSION: frozenset(("adapter", "compressed_adapter", "params", "uniform", "by_type")),
     verification.KIND: frozenset(verification.Verification.__struct_fields__) - frozenset(_VERIFIED),
 }
 VERIFIED_DELTA: Final = "lora_audit/verified_delta"  # beside the suggestion that it is about

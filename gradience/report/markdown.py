@@ -13,7 +13,7 @@ from gradience.audit.record import AuditRecord, AuditSummary, BaseRelative, Grou
 from gradience.errors import InputError
 from gradience.policy import ranks
 from gradience.policy.rule import confidence_word
-from gradience.report import advised
+from gradience.report import advised, commands
 from gradience.report.audit_text import VERDICTS, VERIFIED
 from gradience.report.numbers import MISSING, count, fixed, megabytes, number, percent
 from gradience.report.plain import plain
@@ -29,7 +29,7 @@ LIMIT: Final = 8000  # characters; the shortest limit among trackers' notes
 def audit_note(audit_metrics: Mapping[str, Any], recommendation: Mapping[str, Any] | None) -> str:
     """The note of one audit: verdict, findings with their tests, candidate ranks, module types."""
     advice = recommendation or {}
-    tables = _tables(audit_metrics, advice.get("suggested_rank")) or _bare(audit_metrics)
+    tables = _tables(audit_metrics, advice) or _bare(audit_metrics)
     parts = [_verdict(advice), *map(_finding, advised.recommendations(advice)), *tables]
     return _within("\n\n".join(part for part in parts if part))
 
@@ -58,13 +58,18 @@ def _finding(finding: Recommendation) -> str:
     return "\n".join([f"**{escaped(finding.action)}** ({certainty}). {escaped(finding.message)}", "", *lines]).rstrip()
 
 
-def _tables(metrics: Mapping[str, Any], suggested: object) -> list[str]:
+def _tables(metrics: Mapping[str, Any], advice: Mapping[str, Any]) -> list[str]:
     """The tables of an audit of ours; none for another producer's, of which only plain numbers can be shown."""
     try:
         record = columns.unpack(metrics)
-        return _record(record, suggested)
+        return [*_commands(record, advice), *_record(record, advice.get("suggested_rank"))]
     except (InputError, LookupError, ValueError):
         return []
+
+
+def _commands(record: AuditRecord, advice: Mapping[str, Any]) -> list[str]:
+    lines = commands.test(record.adapter.peft_dir, advice)
+    return ["### To test it", "\n".join(["```bash", *lines, "```"])] if lines else []
 
 
 def _record(record: AuditRecord, suggested: object) -> list[str]:

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from gradience import __version__
 from gradience.audit.record import AuditRecord
-from gradience.report import advised
+from gradience.report import advised, commands
 from gradience.report.audit_text import VERDICTS, VERIFIED
 from gradience.report.html import audit_section, rendering
 from gradience.report.html.findings import findings
@@ -33,6 +33,7 @@ def page(metrics: Mapping[str, Any], advice: Mapping[str, Any]) -> Page:
         source=_source(record),
         tiles=_tiles(record, advice),
         findings=findings(advised.recommendations(advice)),
+        commands=[] if record is None else commands.test(record.adapter.peft_dir, advice),
         tables=[_bare(metrics)] if record is None else _tables(record, advice),
         made=f"Made by gradience {__version__} from the weights of the adapter.",
     )

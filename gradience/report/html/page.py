@@ -51,6 +51,7 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
     source: str = ""
     tiles: Sequence[Pair]
     findings: Sequence[Finding] | None  # None where nothing was judged
+    commands: Sequence[str] = ()  # that test what was found
     tables: Sequence[Table]
     figures: Sequence[Figure] = ()  # of the run's course, and how to read them
     reading: str = ""
