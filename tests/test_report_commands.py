@@ -13,7 +13,7 @@ COMPRESS = {"suggestion": "compress", "suggested_rank": 4}
 
 def test_they_parse_as_they_stand() -> None:
     """Whatever is in a path; the second takes what the first writes."""
-    lines = commands.test("runs/it's mine/$HOME", COMPRESS)
+    lines = "\n".join(commands.test("runs/it's mine/$HOME", COMPRESS)).replace("\\\n", "").splitlines()
     first, second = (shlex.split(line) for line in lines)
     assert first[first.index("--peft-dir") + 1] == second[second.index("--original") + 1] == "runs/it's mine/$HOME"
     assert first[first.index("--out") + 1] == second[second.index("--compressed") + 1] == "$HOME-r4"

@@ -125,5 +125,5 @@ def test_the_commands_that_test_a_suggestion_can_be_pasted(make_record: MakeReco
     page = adapter_report.render(audit_event.metrics(record, advised), audit_event.recommendation(record, advised))
     shown = Shown(page).text
     assert "gradience compress --peft-dir 'my runs/out/' --rank 2 --out out-r2\n" in shown
-    assert "gradience verify --original 'my runs/out/' --compressed out-r2 --command '" in shown
+    assert "gradience verify --original 'my runs/out/' --compressed out-r2 \\\n  --command '" in shown
     assert not _page(make_record({"layers.0.q_proj": FULL})).commands

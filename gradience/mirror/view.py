@@ -43,7 +43,9 @@ _VERIFIED: Final = ("original", "compressed", "delta", "standard_error", "tolera
 _COMPRESSION: Final = "compression"  # what was kept of the whole is enough for charts
 _LEFT_OUT: Final = {
     "lora_audit": frozenset((*_TABLES, *_DETAILS)),
-    _COMPRESSION: frozenset(("adapter", "compressed_adapter", "params", "uniform", "by_type")),
+    _COMPRESSION: frozenset(
+        ("adapter", "compressed_adapter", "params", "params_left", "uniform", "worst_error", "by_type")
+    ),
     verification.KIND: frozenset(verification.Verification.__struct_fields__) - frozenset(_VERIFIED),
 }
 VERIFIED_DELTA: Final = "lora_audit/verified_delta"  # beside the suggestion that it is about

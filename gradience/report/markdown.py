@@ -23,6 +23,7 @@ from gradience.vnext.types import Recommendation
 # an entity, because some would show a backslash there. Addresses and @names become links by themselves.
 _MARKUP: Final = re.compile(r"[\\`*_{}\[\]|~#<>&$@]|(?<=\w):(?=//)|(?<=www)\.", re.IGNORECASE)
 _ENTITIES: Final = {"<": "&lt;", ">": "&gt;", "&": "&amp;", "$": "&#36;", "@": "&#64;", ":": "&#58;"}
+_GAP: Final = "\u00a0\u00a0"  # before a cell: MLflow sets the columns of a table side by side without any
 LIMIT: Final = 8000  # characters; the shortest limit among trackers' notes
 
 
@@ -54,8 +55,18 @@ def _verdict(advice: Mapping[str, Any]) -> str:
 def _finding(finding: Recommendation) -> str:
     certainty = f"{finding.severity.value}, {confidence_word(finding.confidence)} confidence"
     parts = (("Hypothesis", finding.hypothesis), ("Test", finding.test), ("Limits", finding.limits))
-    lines = [f"- **{label}.** {escaped(text)}" for label, text in parts if text]
-    return "\n".join([f"**{escaped(finding.action)}** ({certainty}). {escaped(finding.message)}", "", *lines]).rstrip()
+    lines = [f"- **{label}.** {_spoken(text)}" for label, text in parts if text]
+    return "\n".join([f"**{escaped(finding.action)}** ({certainty}). {_spoken(finding.message)}", "", *lines]).rstrip()
+
+
+def _spoken(text: str) -> str:
+    """A sentence, escaped but for the commands in it, which stand between backticks and are shown as such."""
+    parts = text.split("`")
+    if len(parts) % 2 == 0:  # one that is never closed is no mark
+        return escaped(text)
+    return "".join(
+        f"`{plain(part)}`" if index % 2 and part.strip() else escaped(part) for index, part in enumerate(parts)
+    )
 
 
 def _tables(metrics: Mapping[str, Any], advice: Mapping[str, Any]) -> list[str]:
@@ -167,7 +178,8 @@ def _bare(metrics: Mapping[str, Any]) -> list[str]:
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     rule = ["---", *["---:"] * (len(header) - 1)]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in [header, rule, *rows])
+    lines = [f"| {' | '.join([first, *(f'{_GAP}{cell}' for cell in rest)])} |" for first, *rest in [header, *rows]]
+    return "\n".join([lines[0], f"| {' | '.join(rule)} |", *lines[1:]])
 
 
 def _within(text: str) -> str:
