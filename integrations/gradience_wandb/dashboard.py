@@ -1,4 +1,4 @@
-"""A dashboard for the runs of a W&B project; wandb and wandb-workspaces are imported when it is used."""
+"""A dashboard for the runs of a W&B project; wandb and wandb-workspaces are imported when one is made."""
 
 import os
 from pathlib import Path
@@ -20,17 +20,19 @@ class WandbDashboard:
 
     Raises:
         InputError: W&B's settings make no sense.
+        ImportError: wandb or wandb-workspaces is not installed, or too old.
     """
 
     def __init__(self, *, entity: str | None = None, project: str | None = None) -> None:
+        from gradience_wandb import workspace
+
+        self._workspace = workspace
         self._place = place.resolve(Wish(entity=entity, project=project), os.environ, Path.cwd())
         self.is_offline = self._place.mode != ONLINE
 
     def spec(self) -> dict[str, Any]:
         """The view as W&B keeps it."""
-        from gradience_wandb import workspace
-
-        return workspace.spec(self._place.entity or _ANYBODY, self._place.project_for(None))
+        return self._workspace.spec(self._place.entity or _ANYBODY, self._place.project_for(None))
 
     def save(self) -> str:
         """Save it to the project; its URL.
@@ -39,8 +41,6 @@ class WandbDashboard:
             InputError: nobody says which project.
             SinkError: the server cannot be reached, or does not let us.
         """
-        from gradience_wandb import workspace
-
         if self._place.project is None:
             raise InputError("cannot tell which project the dashboard is for: give --project, or set WANDB_PROJECT")
-        return workspace.save(self._place, self._place.project)
+        return self._workspace.save(self._place, self._place.project)

@@ -1,6 +1,7 @@
 """Gradience in a process where the user's own `wandb.init` is live: offline, read back from W&B's files."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from typing import Any, Final
 
 import msgspec
 import pytest
+from gradience_wandb import panels
 
 from gradience.errors import TargetGoneError
 from gradience.mirror.sink import Batch, Run
@@ -98,6 +100,19 @@ def test_none_of_the_users_rows_is_dropped(trained: Trained, way: str) -> None:
         assert sorted(run.rows) == steps
     if way == "trainer":
         assert len(run.values("gradience/train/loss")) == 300
+
+
+def test_the_dashboard_finds_our_curves_there(trained: Trained) -> None:
+    """Its patterns know both places: the training's curves beside the user's own, and an audit's as ever."""
+    run = wandb_files.read(trained.place / "trainer")
+    written = {key for rows in run.rows.values() for row in rows for key in row}
+    found = {
+        section.name: {key for panel in section.panels for key in written if re.search(panel.pattern or "^$", key)}
+        for section in panels.SECTIONS
+    }
+    assert {"train/loss", "gradience/train/loss"} <= found["Training"]
+    assert {"lora_audit/rank_waste", "lora_audit/attn/rank_waste"} <= found["Rank use"]
+    assert {"lora_audit/delta_fro_norm", "lora_audit/attn/energy_share"} <= found["Adapter spectrum"]
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -1,7 +1,10 @@
 """The dashboard of W&B: its panels show what our sink writes, it loads back, and it is saved once to a project."""
 
 import json
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -135,6 +138,27 @@ def test_saving_again_replaces_the_view(server: Server) -> None:
     assert "Adapter spectrum" in view.spec
 
 
+def test_what_was_saved_can_be_read_by_a_program(server: Server) -> None:
+    """`--json` prints one document with the address; what the server holds is what `--out` writes."""
+    told = json.loads(_dashboard("--project", "p", "--json").stdout)
+    url = f"{server.address}/me/p?nw=gradience"
+    assert told == {"schema": "gradience.dashboard/v1", "tracker": "wandb", "url": url}
+    (view,) = server.held.views
+    with CliRunner().isolated_filesystem():
+        assert _dashboard("--project", "p", "--out", "x.json").exit_code == 0
+        written = json.loads(Path("x.json").read_text())["spec"]
+    assert _anonymous(written) == _anonymous(json.loads(view.spec))
+
+
+def _anonymous(spec: Any) -> Any:
+    """Without the ids that wandb-workspaces draws for each panel."""
+    if isinstance(spec, list):
+        return [_anonymous(part) for part in spec]
+    if isinstance(spec, dict):
+        return {key: _anonymous(part) for key, part in spec.items() if key not in ("id", "__id__")}
+    return spec
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [([], 1, "give --project"), (["--project", "gone"], 1, "not found"), (["--project", "p"], 4, "W&B")],
@@ -148,10 +172,45 @@ def test_what_cannot_be_saved_is_one_line(
     if code == 4:
         monkeypatch.setattr(workspace, "SAVE_S", 5.0)
         server.faults.set(faults.CLOSE)
+    assert said in _refused(server, *arguments, code=code)
+
+
+def test_a_project_of_others_is_not_ours_to_change(server: Server) -> None:
+    """Who may look and not write is told so by the server."""
+    server.faults.set(faults.status(403), "UpsertView2")
+    assert "403" in _refused(server, "--project", "p", code=1)
+
+
+def test_nobody_who_is_logged_in_is_told_how(server: Server) -> None:
+    """Nothing asks for a key that nobody is there to type; wandb remembers a login for as long as its process lives."""
+    own = {key: value for key, value in os.environ.items() if key != "WANDB_API_KEY"}
+    command = [sys.executable, "-m", "gradience", "dashboard", "wandb", "--project", "p"]
+    done = subprocess.run(command, env=own, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1), done.stderr
+    assert "run `wandb login`" in done.stderr
+    assert server.asked == []
+
+
+def _refused(server: Server, *arguments: str, code: int) -> str:
+    """The one line that is said, with nothing saved."""
     result = _dashboard(*arguments)
-    assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (code, "", 1)
-    assert said in result.stderr
+    assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (code, "", 1), result.stderr
     assert server.held.views == []
+    return result.stderr
+
+
+def test_without_its_library_the_install_line_is_given(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Before anything is asked or written."""
+    import gradience_wandb
+
+    monkeypatch.delitem(sys.modules, "gradience_wandb.workspace", raising=False)
+    monkeypatch.delattr(gradience_wandb, "workspace", raising=False)
+    for name in ("wandb_workspaces", "wandb_workspaces.workspaces"):
+        monkeypatch.setitem(sys.modules, name, None)
+    result = _dashboard("--out", tmp_path / "x.json")
+    assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (1, "", 1)
+    assert "pip install 'gradience[dashboard]'" in result.stderr
+    assert not (tmp_path / "x.json").exists()
 
 
 def test_a_tracker_without_a_dashboard_is_refused() -> None:
