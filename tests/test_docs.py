@@ -9,9 +9,13 @@ from pathlib import Path
 import click
 import pytest
 import torch
+import yaml
 from safetensors.torch import save_file
 
 from gradience.cli.main import COMMANDS, group
+from gradience.mirror import config
+from gradience.policy import catalogue
+from gradience.recording.recording import Options
 
 ROOT = Path(__file__).parents[1]
 MANUAL = ROOT / "docs" / "USER_MANUAL.md"
@@ -125,6 +129,24 @@ def test_python_examples_run(document: Path, workplace: Path) -> None:
     program = "\n".join(blocks(document, "python"))
     done = subprocess.run([sys.executable, "-c", program], cwd=workplace, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+YAML = [(document, body) for document in GUIDES for body in blocks(document, "yaml")]
+
+
+@pytest.mark.parametrize(("document", "body"), YAML, ids=[relative(document) for document, _ in YAML])
+def test_yaml_is_read_as_what_it_stands_for(document: Path, body: str, tmp_path: Path) -> None:
+    """A list of sinks, a policy, the options of a callback; what is not ours is YAML at least."""
+    told = yaml.safe_load(body)
+    if isinstance(told, list):
+        assert len(config.parse(body, document.name, {}).wishes) == len(told)
+    elif told.keys() <= catalogue.shipped().rules.keys():
+        (tmp_path / "policy.yaml").write_text(body, encoding="utf-8")
+        assert catalogue.load(tmp_path / "policy.yaml") != catalogue.shipped()
+    elif "gradience" in told:
+        Options(**told["gradience"]).check()
+    else:
+        assert "kind" in told
 
 
 def test_a_sink_is_packaged_as_the_document_says() -> None:
