@@ -28,9 +28,9 @@ VERIFIED: Final = {  # by `gradience verify`; no line where it was not tried
 }
 COLOURS: Final[dict[Verdict, str]] = {
     "ok": "green",
-    "review": "yellow",
-    "act": "yellow",
-    "abstain": "cyan",
+    "review": "magenta",
+    "act": "magenta",
+    "abstain": "magenta",
     "error": "red",
 }
 TYPE_COLUMNS: Final = (

@@ -11,7 +11,8 @@ from gradience.report.numbers import number
 from gradience.report.plain import plain
 from gradience.vnext.types import Recommendation, Severity
 
-COLOURS: Final = {Severity.INFO: "cyan", Severity.WARNING: "yellow", Severity.ERROR: "red", Severity.CRITICAL: "red"}
+# Readable on light and on dark, which yellow and cyan are not.
+COLOURS: Final = {Severity.INFO: None, Severity.WARNING: "magenta", Severity.ERROR: "red", Severity.CRITICAL: "red"}
 
 
 def severity(level: Severity) -> str:

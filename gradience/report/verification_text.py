@@ -13,7 +13,7 @@ from gradience.report.numbers import duration, number, percent
 from gradience.report.plain import plain
 from gradience.vnext.types import Recommendation
 
-COLOURS: Final = {"pass": "green", "fail": "red", "inconclusive": "yellow"}
+COLOURS: Final = {"pass": "green", "fail": "red", "inconclusive": "magenta"}
 
 
 def render(found: Verification, findings: Sequence[Recommendation]) -> str:

@@ -59,8 +59,8 @@ class Terminal:
 
 
 _STYLES: Final = {
-    Severity.INFO: "cyan",
-    Severity.WARNING: "yellow",
+    Severity.INFO: "",
+    Severity.WARNING: "magenta",
     Severity.ERROR: "bold red",
     Severity.CRITICAL: "bold red",
 }
