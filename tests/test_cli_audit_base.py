@@ -117,7 +117,7 @@ def test_a_trackers_note_has_a_table(adapter: Path, base: Path, tmp_path: Path) 
         _audit(adapter, *options, "--telemetry", tmp_path / f"{name}.jsonl")
         lines = [json.loads(line) for line in (tmp_path / f"{name}.jsonl").read_text().splitlines()]
         (metrics,) = [line["metrics"] for line in lines if line["event"] == "metrics"]
-        notes.append(audit_note(metrics, None))
+        notes.append(audit_note(metrics, None).replace("\u00a0", ""))
     assert "Against the base model" not in notes[0]
     assert "| mlp | 2 | 0.5 | 0.5 | 0.5 |" in notes[1].partition("### Against the base model")[2]
 
