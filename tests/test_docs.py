@@ -27,7 +27,7 @@ DOCUMENTS = sorted({*ROOT.glob("*.md"), *(path for folder in WITHIN for path in 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FENCED = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)  # what a command printed may name another in part
 INLINE_COMMAND = re.compile(r"`(gradience [^`\n]+)`")
-LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)|(?:src|srcset)=\"([^\"]+)\"")
 HEADING = re.compile(r"^#+ +(.+?) *$", re.MULTILINE)
 
 
@@ -90,10 +90,8 @@ def test_the_manual_names_every_option(name: str) -> None:
 def test_links_lead_somewhere(document: Path) -> None:
     """Files exist beside the document that links to them, and so do the headings behind a #."""
     text = FENCE.sub("", document.read_text(encoding="utf-8"))
-    dead = [
-        link for link in LINK.findall(text) if not link.startswith(("http://", "https://")) and not _is(document, link)
-    ]
-    assert dead == []
+    links = [link or image for link, image in LINK.findall(text)]
+    assert [link for link in links if not link.startswith(("http://", "https://")) and not _is(document, link)] == []
 
 
 def _is(document: Path, link: str) -> bool:
