@@ -25,7 +25,7 @@ def command(*, tracker: str, entity: str | None, project: str | None, out: Path 
     """Make a dashboard: training, evaluation, how the rank is used, spectra, recommendations, alerts.
 
     It is saved to the project, where the same call replaces it. Offline, or with --out, its specification is written
-    to a file, which is loaded once the project is there.
+    to a file to look at; the same call without them saves it.
     """
     board = dashboards.load(tracker, entity=entity, project=project)
     if out is None and not board.is_offline:
