@@ -82,11 +82,10 @@ def test_a_module_that_logs_nothing_has_its_losses_recorded(train: Train, tmp_pa
     assert [step.loss for step in logged] == [float(value) for row in rows[1:] if (value := row.split(",")[place])]
 
 
-def test_mlflow_and_wandb_have_the_same_numbers(tmp_path: Path, store_uri: str, wandb_home: Path) -> None:
+def test_mlflow_and_wandb_have_the_same_numbers(train: Train, store_uri: str, wandb_home: Path) -> None:
     """Of every step and every set, without a logger of Lightning's."""
     mlflow, _ = pytest.importorskip("mlflow"), pytest.importorskip("wandb")
-    given = {"GRADIENCE_SINKS": "mlflow,wandb", "MLFLOW_TRACKING_URI": store_uri}
-    journal = run(SCRIPT, tmp_path / "out", "whole", **given)
+    journal = train("whole", sinks=[{"type": "mlflow", "tracking_uri": store_uri}, "wandb"])
     wanted = [(step.step, step.loss) for step in steps(journal)]
     client = mlflow.MlflowClient(store_uri)
     (found,) = client.search_runs([one.experiment_id for one in client.search_experiments()])

@@ -85,8 +85,8 @@ def test_a_job_that_is_queued_again_goes_on_in_its_run(pipeline: Path) -> None:
     srun.parent.mkdir()
     srun.write_text(PREEMPTED, encoding="utf-8")
     srun.chmod(0o755)
-    job = ("bash", "train.sbatch", "training.max_steps=300", "training.save_steps=100")
-    killed = _run(pipeline, *job, SLURM_JOB_ID="7", UNTIL="runs/7/checkpoint-100/trainer_state.json")
+    job = ("bash", "train.sbatch", "training.max_steps=90", "training.save_steps=30")
+    killed = _run(pipeline, *job, SLURM_JOB_ID="7", UNTIL="runs/7/checkpoint-30/trainer_state.json")
     assert killed.returncode == 137, killed.stderr
     journal = pipeline / "runs" / "7" / "run.jsonl"
     first = TelemetryReader(journal).summarize()
@@ -95,5 +95,5 @@ def test_a_job_that_is_queued_again_goes_on_in_its_run(pipeline: Path) -> None:
     assert done.returncode == 0, done.stderr
     seen = TelemetryReader(journal).summarize()
     assert (seen.run_id, seen.status, seen.starts) == (first.run_id, "ok", 2)
-    assert [step.step for step in steps(journal)] == list(range(1, 301))
-    assert _audits(journal)[-1] == 300
+    assert [step.step for step in steps(journal)] == list(range(1, 91))
+    assert _audits(journal)[-1] == 90

@@ -69,8 +69,7 @@ def test_evaluations_before_and_after_the_training_belong_to_it(tmp_path: Path) 
 def test_mlflow_and_wandb_have_the_same_numbers(tmp_path: Path, store_uri: str, wandb_home: Path) -> None:
     """In runs of ours, of every step and every set; with what is measured after the training."""
     mlflow, _ = pytest.importorskip("mlflow"), pytest.importorskip("wandb")
-    given = {"GRADIENCE_SINKS": "mlflow,wandb", "MLFLOW_TRACKING_URI": store_uri}
-    journal = run(SCRIPT, tmp_path / "out", "evaluate", **given)
+    journal = train(tmp_path / "out", "evaluate", sinks=[{"type": "mlflow", "tracking_uri": store_uri}, "wandb"])
     wanted = [(step.step, step.loss) for step in steps(journal)]
     client = mlflow.MlflowClient(store_uri)
     (found,) = client.search_runs([one.experiment_id for one in client.search_experiments()])
