@@ -46,6 +46,6 @@ def load(name: str, *, entity: str | None, project: str | None) -> Dashboard:
         made: Dashboard = offered[name].load()(entity=entity, project=project)
     except ImportError as error:
         raise ExtraMissingError(
-            f"cannot make a dashboard for {name}: {error}; pip install 'gradience[dashboard]'"
+            f"cannot make a dashboard for {name}: {error}; in a checkout: pip install -e '.[dashboard]'"
         ) from None
     return made

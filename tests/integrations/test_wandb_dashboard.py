@@ -209,7 +209,7 @@ def test_without_its_library_the_install_line_is_given(monkeypatch: pytest.Monke
         monkeypatch.setitem(sys.modules, name, None)
     result = _dashboard("--out", tmp_path / "x.json")
     assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (1, "", 1)
-    assert "pip install 'gradience[dashboard]'" in result.stderr
+    assert "in a checkout: pip install -e '.[dashboard]'" in result.stderr
     assert not (tmp_path / "x.json").exists()
 
 
