@@ -45,5 +45,7 @@ def _tracker(name: str) -> Histories:
     try:
         made: Histories = offered[name].load()()
     except ImportError as error:
-        raise ExtraMissingError(f'cannot import from {name}: {error}; in a checkout: pip install -e ".[{name}]"') from None
+        raise ExtraMissingError(
+            f'cannot import from {name}: {error}; in a checkout: pip install -e ".[{name}]"'
+        ) from None
     return made

@@ -17,7 +17,7 @@ def _library() -> Any:
     loaded = [name for name in _NAMES if name in sys.modules]
     found = loaded or [name for name in _NAMES if find_spec(name.partition(".")[0]) is not None]
     if not found:
-        raise ImportError('Lightning is not installed: pip install lightning')
+        raise ImportError("Lightning is not installed: pip install lightning")
     return importlib.import_module(found[0])
 
 
