@@ -144,8 +144,9 @@ def test_a_mistake_in_the_options_is_found_at_once() -> None:
 
 
 @pytest.mark.slow
-def test_a_trainer_of_trl_is_one(tmp_path: Path) -> None:
-    """With what it logs beside the loss, in training and in evaluation, and the adapter that it makes itself."""
+def test_a_trainer_of_trl_is_one(tmp_path: Path, store_uri: str, wandb_home: Path) -> None:
+    """With what it logs beside the loss, and the adapter that it makes itself; both trackers have the same numbers."""
+    mlflow, _ = pytest.importorskip("mlflow"), pytest.importorskip("wandb")
     trl, datasets = pytest.importorskip("trl"), pytest.importorskip("datasets")
     import peft
     import tokenizers
@@ -166,7 +167,7 @@ def test_a_trainer_of_trl_is_one(tmp_path: Path) -> None:
     lora = peft.LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj"], task_type="CAUSAL_LM")
     trainer = trl.SFTTrainer(
         llama(), arguments, train_dataset=data, eval_dataset=data, processing_class=tokenizer, peft_config=lora,
-        callbacks=[GradienceCallback(sinks=[])],
+        callbacks=[GradienceCallback(sinks=[{"type": "mlflow", "tracking_uri": store_uri}, "wandb"])],
     )  # fmt: skip
     trainer.train()
     reader = TelemetryReader(tmp_path / "run.jsonl")
@@ -178,6 +179,11 @@ def test_a_trainer_of_trl_is_one(tmp_path: Path) -> None:
     seen = reader.summarize()
     assert "mean_token_accuracy" in seen.evals["eval"].extras
     assert (seen.config and seen.config.lora.r) == 4
+    client = mlflow.MlflowClient(store_uri)
+    (run_of_ours,) = client.search_runs([one.experiment_id for one in client.search_experiments()])
+    points = client.get_metric_history(run_of_ours.info.run_id, "train/mean_token_accuracy")
+    assert [point.value for point in points] == found
+    assert [*wandb_files.read(wandb_home).values("train/mean_token_accuracy").values()] == found
 
 
 @pytest.mark.parametrize(
